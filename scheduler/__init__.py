@@ -1,0 +1,1 @@
+"""fleetfit: fits jobs to a mixed accelerator fleet and books every idle accelerator-second."""

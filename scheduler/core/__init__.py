@@ -1,0 +1,1 @@
+"""The nouns: frozen dataclasses, units, errors, result records; no I/O."""

@@ -1,0 +1,30 @@
+"""Physical constants and the integer clock.
+
+Simulated time is counted in whole microseconds, so that sums of accelerator-time are
+exact; outside the engine time is float seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+US_PER_S: Final = 1_000_000
+HOUR_S: Final = 3600.0
+DAY_S: Final = 86400.0
+GIB: Final = 2**30
+GB: Final = 10**9
+
+
+def us_from_s(seconds: float) -> int:
+    """Return `seconds` in microseconds, rounded up (durations never shrink).
+
+    Values within a nanosecond of a whole microsecond are taken as that microsecond, so
+    that text such as ``0.1`` does not turn into one microsecond more.
+    """
+    return math.ceil(seconds * US_PER_S - 1e-3)
+
+
+def s_from_us(microseconds: int) -> float:
+    """Return integer microseconds as float seconds."""
+    return microseconds / US_PER_S

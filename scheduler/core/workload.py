@@ -1,0 +1,276 @@
+"""What users submit: job classes, jobs as columns, inference services."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.core.model import Model
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPhysics:
+    """Rates follow from a model description; one unit of work is one token (or sample).
+
+    Parameters
+    ----------
+    model : str
+        Name in the model catalogue.
+    precision : str
+        ``bf16``, ``fp16``, ``fp8``, ...
+    sequence_length : int
+        Tokens in one sequence.
+    global_batch : int
+        Sequences in one optimizer step.
+    """
+
+    model: str
+    precision: str = "bf16"
+    sequence_length: int = 4096
+    global_batch: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePhysics:
+    """Rates are measured: rows of a throughput table; one unit of work is one step."""
+
+    table: str
+    job_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimePhysics:
+    """Only a recorded run time is known; one unit of work is one second on `reference`.
+
+    Parameters
+    ----------
+    reference : str
+        Accelerator type the run time was recorded on; ``""``: the recorded run time holds
+        on whichever type of the fleet is the slowest the job may use.
+    """
+
+    reference: str = ""
+
+
+Physics = ModelPhysics | ProfilePhysics | RunTimePhysics
+
+
+@dataclass(frozen=True, slots=True)
+class JobClass:
+    """Jobs that share physics, gang sizes and constraints.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the workload.
+    physics : ModelPhysics, ProfilePhysics or RunTimePhysics
+        How fast it runs.
+    gang : tuple of int
+        Permitted accelerator counts; one entry: rigid, several: elastic.
+    accelerators : tuple of str or None
+        Types it may use; None: all that physics permits.
+    precision : str or None
+        Precision it needs; types without it are not compatible.
+    stacks : tuple of str or None
+        Software stacks it is built for; None: any.
+    memory_bytes : float
+        Least device memory per accelerator (0: whatever physics finds).
+    max_level : str or None
+        Widest spread permitted (a level name of the fleet such as ``"pod"``); None: any.
+    preemptible : bool
+        Whether it may be stopped and started again.
+    restart_s : float
+        Time a start or restart holds the accelerators without progress.
+    checkpoint_s : float
+        Work is safe at multiples of this much running time; a failure loses what came after.
+        Preemption saves first and loses nothing.
+    """
+
+    name: str
+    physics: Physics
+    gang: tuple[int, ...]
+    accelerators: tuple[str, ...] | None = None
+    precision: str | None = None
+    stacks: tuple[str, ...] | None = None
+    memory_bytes: float = 0.0
+    max_level: str | None = None
+    preemptible: bool = True
+    restart_s: float = 30.0
+    checkpoint_s: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An inference service: capacity asked for over time.
+
+    Parameters
+    ----------
+    name : str
+        Unique.
+    physics : ModelPhysics or ProfilePhysics
+        The served model. A profile's rate is requests/s of one replica.
+    replica : tuple of int
+        Accelerators of one replica (several: a choice).
+    times_s, demand_per_s : ndarray of float64, shape (k,)
+        Piecewise constant request rate: `demand_per_s[i]` holds from `times_s[i]`;
+        `times_s[0] == 0`, strictly increasing; the last holds to the end.
+    min_replicas : int
+        Never fewer.
+    load_s : float
+        Time from the start of a replica until it serves.
+    ttft_s, tpot_s : float
+        Service-level objectives: time to first token, time per output token.
+    prompt_tokens, output_tokens : float
+        Mean request.
+    accelerators : tuple of str or None
+        Types it may use; None: all.
+    end_s : float or None
+        When the service is switched off; None: with the last job.
+    tenant : str
+        Who pays.
+    """
+
+    name: str
+    physics: ModelPhysics | ProfilePhysics
+    replica: tuple[int, ...]
+    times_s: FloatArray
+    demand_per_s: FloatArray
+    min_replicas: int = 1
+    load_s: float = 60.0
+    ttft_s: float = 2.0
+    tpot_s: float = 0.1
+    prompt_tokens: float = 1024.0
+    output_tokens: float = 128.0
+    accelerators: tuple[str, ...] | None = None
+    end_s: float | None = None
+    tenant: str = "serving"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A measured throughput table.
+
+    Parameters
+    ----------
+    name : str
+        Table name.
+    rates : mapping of (job_type, accelerator, count, spread) to float
+        Work per second of the whole gang; `spread` is ``"packed"`` (fewest nodes) or
+        ``"spread"`` (unconsolidated). Zero: does not fit. `accelerator` is a type name or
+        one of its aliases, case-folded.
+    """
+
+    name: str
+    rates: Mapping[tuple[str, str, int, str], float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", MappingProxyType(dict(self.rates)))
+
+    def __reduce__(self) -> tuple[object, ...]:  # mapping proxies do not pickle
+        return (type(self), (self.name, dict(self.rates)))
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Jobs as columns, sorted by (release_s, position in the file). Shape (n,) each.
+
+    Parameters
+    ----------
+    ids : tuple of str
+        Names the user chose.
+    class_index : ndarray of int64
+        Position in `Workload.classes`.
+    release_s : ndarray of float64
+        Submit time, from the start of the workload.
+    work : ndarray of float64
+        Units of the class's physics, positive.
+    estimate_s : ndarray of float64
+        User's run time estimate on the reference; NaN: none given.
+    weight : ndarray of float64
+        Importance, positive.
+    deadline_s : ndarray of float64
+        NaN: none.
+    tenant_index : ndarray of int64
+        Position in `Workload.tenants`.
+    """
+
+    ids: tuple[str, ...]
+    class_index: IntArray
+    release_s: FloatArray
+    work: FloatArray
+    estimate_s: FloatArray
+    weight: FloatArray
+    deadline_s: FloatArray
+    tenant_index: IntArray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: IntArray) -> Jobs:
+        """Return the jobs at `index`, in that order."""
+        return Jobs(
+            tuple(self.ids[i] for i in index.tolist()),
+            self.class_index[index],
+            self.release_s[index],
+            self.work[index],
+            self.estimate_s[index],
+            self.weight[index],
+            self.deadline_s[index],
+            self.tenant_index[index],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Jobs and services, with the tables their physics needs.
+
+    Parameters
+    ----------
+    name, title : str
+        Short name and a line for people.
+    classes : tuple of JobClass
+        What `Jobs.class_index` points at.
+    jobs : Jobs
+        Columns.
+    services : tuple of Service
+        May be empty.
+    profiles : mapping of str to Profile
+        Throughput tables by name.
+    models : mapping of str to Model
+        Catalogue rows that the physics of its classes and services name.
+    tenants : tuple of str
+        What `Jobs.tenant_index` points at.
+    source, licence : str
+        Where it comes from.
+    """
+
+    name: str
+    title: str
+    classes: tuple[JobClass, ...]
+    jobs: Jobs
+    services: tuple[Service, ...] = ()
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
+    tenants: tuple[str, ...] = ("default",)
+    source: str = ""
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "profiles", MappingProxyType(dict(self.profiles)))
+        object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
+
+    def __reduce__(self) -> tuple[object, ...]:  # mapping proxies do not pickle
+        values = [getattr(self, f) for f in self.__slots__]
+        plain = [dict(v) if isinstance(v, MappingProxyType) else v for v in values]
+        return (type(self), tuple(plain))
+
+    def with_time_scaled(self, factor: float) -> Workload:
+        """Return the workload with every release time multiplied by `factor`."""
+        return replace(self, jobs=replace(self.jobs, release_s=self.jobs.release_s * factor))

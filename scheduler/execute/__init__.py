@@ -1,0 +1,1 @@
+"""Ray and local executors of many replays, with equal bytes."""

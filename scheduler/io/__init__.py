@@ -1,0 +1,1 @@
+"""Reads and writes every file format; the only room that parses."""

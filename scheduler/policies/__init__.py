@@ -1,0 +1,1 @@
+"""Decisions from a view of the state; each baseline fits on a screen."""

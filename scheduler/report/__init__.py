@@ -1,0 +1,1 @@
+"""Run and Ledger to terminal tables and JSON."""

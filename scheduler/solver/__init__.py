@@ -1,0 +1,1 @@
+"""OR-Tools: exact placement rounds and bounds."""

@@ -1,0 +1,1 @@
+"""Checks any Schedule or Run against its Problem, from the definitions, by its own code."""
