@@ -53,6 +53,8 @@ class AcceleratorType:
         Where the row comes from.
     aliases : tuple of str
         Other names found in traces and throughput tables (``v100``).
+    prices_as_of : str
+        When the prices were read, purchase before rental.
     """
 
     name: str
@@ -74,6 +76,7 @@ class AcceleratorType:
     confidence: str = "medium"
     source: str = ""
     aliases: tuple[str, ...] = ()
+    prices_as_of: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "peak_flops", MappingProxyType(dict(self.peak_flops)))

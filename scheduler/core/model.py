@@ -31,6 +31,11 @@ class Model:
         Forward FLOPs of one sample for kinds without tokens; 0 for transformers.
     source : str
         Where the figures come from.
+    activation_values_per_sample : float
+        Numbers a backward pass needs kept for one sample, for kinds without tokens; 0 for
+        transformers, where they follow from the shape.
+    aliases : tuple of str
+        Other names it goes by.
     """
 
     name: str
@@ -49,3 +54,21 @@ class Model:
     kv_values_per_token_layer: float = 0.0
     flops_per_sample: float = 0.0
     source: str = ""
+    activation_values_per_sample: float = 0.0
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether one unit of its work is a token (otherwise a sample)."""
+        return self.flops_per_sample == 0
+
+    @property
+    def expert_parameters(self) -> float:
+        """Weights in routed experts, from the total and the active count.
+
+        ``total = rest + experts`` and ``active = rest + experts * k / E``.
+        """
+        if self.experts <= self.experts_per_token:
+            return 0.0
+        idle_share = 1 - self.experts_per_token / self.experts
+        return (self.parameters - self.active_parameters) / idle_share

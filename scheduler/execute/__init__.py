@@ -1,1 +1,19 @@
-"""Ray and local executors of many replays, with equal bytes."""
+"""Runs many replays at once: on Ray, on a pool of processes, or in this process."""
+
+from __future__ import annotations
+
+from scheduler.execute.cell import Cell, ExecutionError, ReplayResult, Settings
+from scheduler.execute.fingerprint import fingerprint
+from scheduler.execute.replays import EXECUTORS, Executor, Progress, replay
+
+__all__ = [
+    "EXECUTORS",
+    "Cell",
+    "ExecutionError",
+    "Executor",
+    "Progress",
+    "ReplayResult",
+    "Settings",
+    "fingerprint",
+    "replay",
+]

@@ -1,1 +1,84 @@
-"""Decisions from a view of the state; each baseline fits on a screen."""
+"""Decisions from a view of the state; each baseline fits on a screen.
+
+A policy registers as an entry point of the group ``fleetfit.policies``; the built-in ones
+are listed here by the same ``module:class`` strings, and loaded only when asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+
+from scheduler.core.errors import Fault, InputError, nearest_name
+from scheduler.policies.view import INFORMATION_LEVELS, Information, Policy, View
+
+__all__ = ["INFORMATION_LEVELS", "Information", "Policy", "View", "describe", "make", "names"]
+
+_BUILT_IN: dict[str, tuple[str, str]] = {
+    "fifo": (
+        "scheduler.policies.fifo:Fifo",
+        "strict first come, first served; the head of the queue blocks",
+    ),
+    "easy_backfill": (
+        "scheduler.policies.easy_backfill:EasyBackfill",
+        "first come, first served; later jobs may pass if they do not delay the head",
+    ),
+    "srtf": (
+        "scheduler.policies.srtf:Srtf",
+        "shortest remaining time first, preemptive",
+    ),
+    "best_fit": (
+        "scheduler.policies.best_fit:BestFit",
+        "arrival order without blocking, each gang where it leaves the least room",
+    ),
+    "optimizer": (
+        "scheduler.policies.optimizer:Optimizer",
+        "exact CP-SAT placement rounds: starts, preempts and moves for mean JCT",
+    ),
+}
+
+_GROUP = "fleetfit.policies"
+
+
+def names() -> tuple[str, ...]:
+    """Return every policy name: built-in ones first, then those of installed plug-ins."""
+    found = sorted({e.name for e in entry_points(group=_GROUP)} - set(_BUILT_IN))
+    return (*_BUILT_IN, *found)
+
+
+def describe() -> dict[str, str]:
+    """Return a line about each policy, without loading plug-in code."""
+    lines = {name: text for name, (_, text) in _BUILT_IN.items()}
+    for entry in sorted(entry_points(group=_GROUP), key=lambda e: e.name):
+        lines.setdefault(entry.name, f"from {entry.value}")
+    return lines
+
+
+def make(name: str) -> Policy:
+    """Return a fresh instance of the policy `name`.
+
+    Raises
+    ------
+    InputError
+        If no policy has that name.
+    """
+    if name in _BUILT_IN:
+        module, attribute = _BUILT_IN[name][0].split(":")
+        policy: Policy = getattr(importlib.import_module(module), attribute)()
+        return policy
+    for entry in entry_points(group=_GROUP):
+        if entry.name == name:
+            plugged: Policy = entry.load()()
+            return plugged
+    known = names()
+    raise InputError(
+        [
+            Fault(
+                "unknown policy",
+                file="--policy",
+                value=name,
+                allowed=", ".join(known),
+                nearest=nearest_name(name, known),
+            )
+        ]
+    )

@@ -1,0 +1,176 @@
+"""The functions behind `import scheduler`: load, simulate, verify, compare.
+
+Each composes rooms and adds nothing of its own; the command line calls the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scheduler.core.errors import Fault, InputError
+from scheduler.core.problem import Problem
+from scheduler.core.run import Run, Schedule, Violation
+
+if TYPE_CHECKING:
+    from scheduler.execute import Executor, Progress
+    from scheduler.policies import Information
+    from scheduler.report import Summary
+
+
+def load(
+    topology: str | Path,
+    workload: str | Path,
+    *,
+    offered_load: float | None = None,
+    format: str | None = None,
+    select: Mapping[str, str] | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    profile: str | None = None,
+) -> Problem:
+    """Read a topology and a workload and derive what the one can do for the other.
+
+    Parameters
+    ----------
+    topology, workload : str or Path
+        Files, or names of shipped ones (``fleetfit list topologies``).
+    offered_load : float or None
+        Stretch or squeeze arrivals until the jobs ask for this share of the fleet.
+    format, select, since, until, profile
+        How to read a workload that is a table or trace of jobs, see
+        `scheduler.io.load_workload`.
+
+    Returns
+    -------
+    Problem
+        Ready for `simulate` and `compare`.
+
+    Raises
+    ------
+    InputError
+        With every fault of both files.
+
+    Examples
+    --------
+    >>> problem = load("demo-mixed", "demo-day")  # doctest: +SKIP
+    """
+    from scheduler.io import load_cluster, load_workload
+    from scheduler.physics.problem import build_problem
+    from scheduler.physics.load import scaled_to_load
+
+    faults: list[Fault] = []
+    cluster = jobs = None
+    try:
+        cluster = load_cluster(topology)
+    except InputError as error:
+        faults += error.faults
+    try:
+        jobs = load_workload(
+            workload, format=format, select=select, since=since, until=until, profile=profile
+        )
+    except InputError as error:
+        faults += error.faults
+    if cluster is None or jobs is None:
+        raise InputError(faults)
+    problem = build_problem(cluster, jobs)
+    return problem if offered_load is None else scaled_to_load(problem, offered_load)
+
+
+def simulate(
+    problem: Problem,
+    policy: str,
+    *,
+    seed: int = 0,
+    information: Information = "exact",
+    noise_sigma: float = 0.0,
+    horizon_s: float | None = None,
+) -> Run:
+    """Play one replay of a policy, see `scheduler.simulate.simulate`.
+
+    Returns
+    -------
+    Run
+        What happened, with its ledger.
+    """
+    from scheduler.simulate import simulate as play
+
+    return play(
+        problem,
+        policy,
+        seed=seed,
+        information=information,
+        noise_sigma=noise_sigma,
+        horizon_s=horizon_s,
+    )
+
+
+def verify(problem: Problem, answer: Run | Schedule) -> list[Violation]:
+    """Check a run or a schedule against the definitions, by code of its own.
+
+    Returns
+    -------
+    list of Violation
+        Empty if every rule holds.
+    """
+    from scheduler.verify import verify_run, verify_schedule
+
+    if isinstance(answer, Run):
+        return verify_run(problem, answer)
+    return verify_schedule(problem, answer)
+
+
+def compare(
+    problem: Problem,
+    policies: Sequence[str],
+    *,
+    replays: int = 8,
+    seed: int = 0,
+    information: Information = "exact",
+    noise_sigma: float = 0.1,
+    horizon_s: float | None = None,
+    executor: Executor = "local",
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> list[Summary]:
+    """Replay several policies under the same seeds and draw each one's replays together.
+
+    Parameters
+    ----------
+    problem : Problem
+        What to play.
+    policies : sequence of str
+        Policy names; the first is what the others are set against.
+    replays, seed : int
+        Seeds ``seed .. seed + replays - 1``; each gives every policy the same noise.
+    information, noise_sigma, horizon_s
+        See `simulate`.
+    executor : {"local", "processes", "ray"}
+        Where the replays run; the result is the same. ``processes`` and ``ray`` need the
+        usual ``if __name__ == "__main__":`` around the calling script.
+    address : str or None
+        A Ray cluster to join.
+    progress : callable or None
+        Called as ``progress(done, total, result)``.
+
+    Returns
+    -------
+    list of Summary
+        By policy, in the order given.
+    """
+    from scheduler.execute import replay
+    from scheduler.report import summarise
+
+    results = replay(
+        problem,
+        policies,
+        range(seed, seed + replays),
+        executor=executor,
+        address=address,
+        information=information,
+        noise_sigma=noise_sigma,
+        horizon_s=horizon_s,
+        progress=progress,
+    )
+    return summarise(results)

@@ -1,0 +1,503 @@
+"""The command `fleetfit`: words to calls, no logic."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, ParamSpec
+
+import typer
+
+if TYPE_CHECKING:
+    from scheduler.commands import Inputs, Output, Replaying
+
+P = ParamSpec("P")
+
+EXIT_NO: Final = 1
+EXIT_BAD_INPUT: Final = 2
+EXIT_FAULT: Final = 70
+EXIT_INTERRUPTED: Final = 130
+EXIT_BROKEN_PIPE: Final = 141
+
+DEFAULT_POLICIES: Final = "fifo,easy_backfill,srtf,optimizer"
+
+app = typer.Typer(
+    name="fleetfit",
+    help="Fits training and inference jobs to a mixed accelerator fleet, "
+    "and shows where every idle accelerator-second goes.",
+    epilog="Start with: fleetfit demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_INPUT: Final = "Reading the workload"
+_PLAY: Final = "Playing"
+_OUTPUT: Final = "Output"
+
+TopologyArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TOPOLOGY", help="A topology file, or a name that 'list topologies' shows."
+    ),
+]
+WorkloadArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="WORKLOAD", help="A workload file, a name that 'list workloads' shows, or a trace."
+    ),
+]
+PolicyOption = Annotated[
+    str, typer.Option("--policy", "-p", metavar="NAME", help="See 'list policies'.")
+]
+PoliciesOption = Annotated[
+    str,
+    typer.Option(
+        "--policies",
+        "-p",
+        metavar="NAMES",
+        help="Names joined by commas; the others are set against the first.",
+    ),
+]
+ReplaysOption = Annotated[
+    int,
+    typer.Option(
+        "--replays", "-n", min=1, metavar="N", help="Replays of each policy, one seed each."
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, metavar="SEED", help="First seed.", rich_help_panel=_PLAY)
+]
+NoiseOption = Annotated[
+    float | None,
+    typer.Option(
+        "--noise",
+        min=0.0,
+        max=3.0,
+        metavar="SIGMA",
+        help="Log standard deviation of actual work around nominal work. "
+        "[default: 0.1 with several replays, else 0]",
+        show_default=False,
+        rich_help_panel=_PLAY,
+    ),
+]
+InformationOption = Annotated[
+    str,
+    typer.Option(
+        "--information",
+        metavar="LEVEL",
+        help="What policies know of remaining work: exact, estimates (the users'), or none.",
+        rich_help_panel=_PLAY,
+    ),
+]
+HorizonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--horizon",
+        metavar="TIME",
+        help="End of the run, such as '36 h'. [default: when the last job has ended]",
+        show_default=False,
+        rich_help_panel=_PLAY,
+    ),
+]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="WHERE",
+        help="ray, processes, or local (this process); the result is the same. "
+        "[default: ray for several replays]",
+        show_default=False,
+        rich_help_panel=_PLAY,
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Join this Ray cluster ('auto': the one on this machine).",
+        show_default=False,
+        rich_help_panel=_PLAY,
+    ),
+]
+LoadOption = Annotated[
+    float | None,
+    typer.Option(
+        "--load",
+        metavar="SHARE",
+        help="Scale arrivals until the jobs ask for this share of the fleet, such as 0.9.",
+        show_default=False,
+        rich_help_panel=_INPUT,
+    ),
+]
+SelectOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select",
+        metavar="KEY=VALUE",
+        help="Keep only matching rows of a trace (repeatable).",
+        show_default=False,
+        rich_help_panel=_INPUT,
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="Trace format, see 'list traces'. [default: recognised]",
+        show_default=False,
+        rich_help_panel=_INPUT,
+    ),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Keep jobs submitted from then on.",
+        show_default=False,
+        rich_help_panel=_INPUT,
+    ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="Keep jobs submitted before then.",
+        show_default=False,
+        rich_help_panel=_INPUT,
+    ),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="FILE",
+        help="Throughput table for the job types of a trace.",
+        show_default=False,
+        rich_help_panel=_INPUT,
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object instead of tables.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+PlotOption = Annotated[
+    bool,
+    typer.Option(
+        "--plot",
+        help="Also draw where capacity goes, cause by cause.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="Save the runs: a .json file for one replay, else a folder. "
+        "'fleetfit verify' checks them.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+DebugOption = Annotated[bool, typer.Option("--debug", hidden=True)]
+
+
+def _guarded(command: Callable[P, int | None]) -> Callable[P, None]:
+    """Turn what a command raises into one message and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        from scheduler.core.errors import FleetfitError, InfeasibleError
+
+        try:
+            code = command(*args, **kwargs) or 0
+            sys.stdout.flush()
+        except FleetfitError as error:
+            if kwargs.get("debug"):
+                raise
+            _complain(str(error))
+            code = EXIT_NO if isinstance(error, InfeasibleError) else EXIT_BAD_INPUT
+        except KeyboardInterrupt:
+            _complain("stopped")
+            code = EXIT_INTERRUPTED
+        except BrokenPipeError:  # the reader (head, less) has gone: nothing left to say
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = EXIT_BROKEN_PIPE
+        except OSError as error:
+            if kwargs.get("debug"):
+                raise
+            _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+            code = EXIT_BAD_INPUT
+        except Exception as error:
+            if kwargs.get("debug"):
+                raise
+            _complain(f"a fault in fleetfit, please report it: {type(error).__name__}: {error}")
+            _complain("the same command with --debug shows where")
+            code = EXIT_FAULT
+        raise typer.Exit(code)
+
+    return run
+
+
+def _complain(message: str) -> None:
+    lines = message.splitlines() or [""]
+    for line in lines:
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+        print(f"fleetfit: {text}", file=sys.stderr)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        from scheduler import __version__
+
+        print(f"fleetfit {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@_guarded
+def demo(
+    replays: ReplaysOption = 8,
+    seed: SeedOption = 0,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
+    plot: PlotOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> int:
+    r"""Show it all on a small mixed fleet: four policies, a day of jobs, idle time by cause.
+
+    \b
+    fleetfit demo
+    fleetfit demo --plot
+    fleetfit demo --executor local
+    """
+    from scheduler import commands
+
+    return commands.demo(
+        _replaying(replays, seed, None, "exact", None, executor, address), _output(json, plot)
+    )
+
+
+@app.command()
+@_guarded
+def run(
+    topology: TopologyArgument,
+    workload: WorkloadArgument,
+    policy: PolicyOption = "optimizer",
+    replays: ReplaysOption = 1,
+    seed: SeedOption = 0,
+    noise: NoiseOption = None,
+    information: InformationOption = "exact",
+    horizon: HorizonOption = None,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
+    load: LoadOption = None,
+    select: SelectOption = None,
+    format: FormatOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    profile: ProfileOption = None,
+    plot: PlotOption = False,
+    json: JsonOption = False,
+    output: OutputOption = None,
+    debug: DebugOption = False,
+) -> int:
+    r"""Play one policy on a topology and a workload, check it, and book the idle time.
+
+    \b
+    fleetfit run lab-mixed-64 llm-lab
+    fleetfit run my-fleet.yaml my-jobs.yaml --policy srtf --replays 8
+    fleetfit run gavel-36 jobs.csv.gz --format philly --select cluster=ee9e8c --load 0.9
+    fleetfit run demo-mixed demo-day --json -o run.json
+    """
+    from scheduler import commands
+
+    return commands.play(
+        _inputs(topology, workload, load, select, format, since, until, profile),
+        [policy],
+        _replaying(replays, seed, noise, information, horizon, executor, address),
+        _output(json, plot, output),
+        option="--policy",
+    )
+
+
+@app.command()
+@_guarded
+def compare(
+    topology: TopologyArgument,
+    workload: WorkloadArgument,
+    policies: PoliciesOption = DEFAULT_POLICIES,
+    replays: ReplaysOption = 1,
+    seed: SeedOption = 0,
+    noise: NoiseOption = None,
+    information: InformationOption = "exact",
+    horizon: HorizonOption = None,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
+    load: LoadOption = None,
+    select: SelectOption = None,
+    format: FormatOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    profile: ProfileOption = None,
+    plot: PlotOption = False,
+    json: JsonOption = False,
+    output: OutputOption = None,
+    debug: DebugOption = False,
+) -> int:
+    r"""Play several policies under the same seeds and equal information, side by side.
+
+    \b
+    fleetfit compare demo-mixed demo-day --replays 8
+    fleetfit compare lab-mixed-64 llm-lab --policies fifo,srtf,optimizer --load 0.9
+    fleetfit compare two-site-tariffs philly-like --information estimates --json
+    """
+    from scheduler import commands
+
+    return commands.play(
+        _inputs(topology, workload, load, select, format, since, until, profile),
+        [name.strip() for name in policies.split(",")],
+        _replaying(replays, seed, noise, information, horizon, executor, address),
+        _output(json, plot, output),
+        option="--policies",
+        many=True,
+    )
+
+
+@app.command()
+@_guarded
+def validate(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Topology or workload files, or traces.")
+    ],
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> int:
+    r"""Check input files and report every fault of every file.
+
+    \b
+    fleetfit validate my-fleet.yaml my-jobs.yaml
+    """
+    from scheduler import commands
+
+    return commands.validate(files, _output(json))
+
+
+@app.command()
+@_guarded
+def verify(
+    topology: TopologyArgument,
+    workload: WorkloadArgument,
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run files that -o has saved.")
+    ],
+    load: LoadOption = None,
+    select: SelectOption = None,
+    format: FormatOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    profile: ProfileOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> int:
+    r"""Check saved runs against their inputs, by code that shares nothing with the simulator.
+
+    \b
+    fleetfit run demo-mixed demo-day -o run.json
+    fleetfit verify demo-mixed demo-day run.json
+    """
+    from scheduler import commands
+
+    return commands.verify(
+        _inputs(topology, workload, load, select, format, since, until, profile),
+        runs,
+        _output(json),
+    )
+
+
+@app.command(name="list")
+@_guarded
+def list_(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="policies, topologies, workloads, accelerators, models, or traces.",
+        ),
+    ],
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> int:
+    r"""List what can be named.
+
+    \b
+    fleetfit list policies
+    fleetfit list accelerators --json
+    """
+    from scheduler import commands
+
+    return commands.list_names(what, _output(json))
+
+
+def _inputs(
+    topology: str,
+    workload: str,
+    load: float | None,
+    select: list[str] | None,
+    format: str | None,
+    since: str | None,
+    until: str | None,
+    profile: str | None,
+) -> Inputs:
+    from scheduler.commands import Inputs
+
+    return Inputs(topology, workload, load, tuple(select or ()), format, since, until, profile)
+
+
+def _replaying(
+    replays: int,
+    seed: int,
+    noise: float | None,
+    information: str,
+    horizon: str | None,
+    executor: str | None,
+    address: str | None,
+) -> Replaying:
+    from scheduler.commands import Replaying
+
+    return Replaying(replays, seed, noise, information, horizon, executor, address)
+
+
+def _output(json: bool, plot: bool = False, path: Path | None = None) -> Output:
+    from scheduler.commands import Output
+
+    return Output(json, plot, path)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except KeyboardInterrupt:  # pressed while Python was still starting
+        sys.exit(EXIT_INTERRUPTED)

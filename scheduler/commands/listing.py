@@ -1,0 +1,95 @@
+"""`fleetfit list`: what can be named."""
+
+from __future__ import annotations
+
+from scheduler.commands.options import Output
+from scheduler.commands.printing import print_json
+from scheduler.core.errors import Fault, InputError, nearest_name
+from scheduler.core.units import GB, GIB
+from scheduler.policies import describe
+from scheduler.report import listing_table, results_console
+
+
+def list_names(what: str, output: Output) -> int:
+    """Show what can be named."""
+    kinds = {
+        "policies": _policy_rows,
+        "topologies": _topology_rows,
+        "workloads": _workload_rows,
+        "accelerators": _accelerator_rows,
+        "models": _model_rows,
+        "traces": _trace_rows,
+    }
+    if what not in kinds:
+        near = nearest_name(what, kinds)
+        raise InputError([Fault("no such list", "WHAT", "", what, ", ".join(kinds), near)])
+    rows = kinds[what]()
+    if output.json:
+        print_json({what: rows})
+    else:
+        results_console().print(listing_table(rows))
+    return 0
+
+
+def _policy_rows() -> list[dict[str, object]]:
+    return [{"name": name, "title": title} for name, title in describe().items()]
+
+
+def _topology_rows() -> list[dict[str, object]]:
+    from scheduler.io import list_topologies
+
+    return [{"name": f.name, "title": f.title} for f in list_topologies()]
+
+
+def _workload_rows() -> list[dict[str, object]]:
+    from scheduler.io import list_workloads
+
+    return [{"name": f.name, "title": f.title} for f in list_workloads()]
+
+
+def _accelerator_rows() -> list[dict[str, object]]:
+    from scheduler.io import accelerators
+
+    return [
+        {
+            "name": a.name,
+            "stack": a.stack,
+            "memory_gib": round(a.memory_bytes / GIB, 1),
+            "memory_gb_per_s": round(a.memory_bytes_per_s / GB),
+            "bf16_tflops": _tera(a.peak_flops.get("bf16")),
+            "fp16_tflops": _tera(a.peak_flops.get("fp16")),
+            "scaleup_gb_per_s": round(a.scaleup_bytes_per_s / GB),
+            "peak_w": a.peak_w,
+            "year": a.year,
+            "confidence": a.confidence,
+        }
+        for a in accelerators().values()
+    ]
+
+
+def _model_rows() -> list[dict[str, object]]:
+    from scheduler.io import models
+
+    return [
+        {
+            "name": m.name,
+            "kind": m.kind,
+            "parameters_1e9": round(m.parameters / 1e9, 2),
+            "active_1e9": round(m.active_parameters / 1e9, 2),
+            "layers": m.layers,
+        }
+        for m in models().values()
+    ]
+
+
+def _trace_rows() -> list[dict[str, object]]:
+    from scheduler.io import TRACE_FORMATS
+
+    return [
+        {"format": t.name, "title": t.title, "published": t.published, "licence": t.licence}
+        for t in TRACE_FORMATS.values()
+    ]
+
+
+def _tera(flops: float | None) -> float | None:
+    return None if flops is None else round(flops / 1e12, 1)

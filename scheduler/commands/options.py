@@ -1,0 +1,156 @@
+"""The options of the command line in checked form, all faults in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from scheduler import api
+from scheduler.core.errors import Fault, InputError, nearest_name
+from scheduler.core.problem import Problem
+from scheduler.execute import EXECUTORS, Executor
+from scheduler.policies import INFORMATION_LEVELS, Information, names
+
+NOISE_SIGMA: Final = 0.1
+"""Noise on run times where several replays are asked for and nothing is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Which problem, as written on the command line."""
+
+    topology: str
+    workload: str
+    load: float | None = None
+    select: tuple[str, ...] = ()
+    format: str | None = None
+    since: str | None = None
+    until: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replaying:
+    """How to play it, as written on the command line."""
+
+    replays: int
+    seed: int
+    noise: float | None
+    information: str
+    horizon: str | None
+    executor: str | None
+    address: str | None
+
+    @property
+    def noise_sigma(self) -> float:
+        """Noise asked for, or what suits the number of replays."""
+        if self.noise is not None:
+            return self.noise
+        return NOISE_SIGMA if self.replays > 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What to show and to save."""
+
+    json: bool
+    plot: bool = False
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The checked form of the options of `Replaying`."""
+
+    policies: tuple[str, ...]
+    information: Information
+    horizon_s: float | None
+    executor: Executor
+
+
+def checked(policies: Sequence[str], replaying: Replaying, output: Output, option: str) -> Choices:
+    """Return the options in checked form, or every fault among them at once."""
+    faults = [*_policy_faults(policies, option)]
+    information = _one_of(replaying.information, INFORMATION_LEVELS, "--information", faults)
+    executor = _one_of(
+        replaying.executor or _executor(len(policies) * replaying.replays, replaying),
+        EXECUTORS,
+        "--executor",
+        faults,
+    )
+    if replaying.address and executor != "ray":
+        faults.append(Fault(f"goes with --executor ray, not {executor}", "--address"))
+    horizon_s = None
+    if replaying.horizon is not None:
+        horizon_s, fault = _horizon(replaying.horizon)
+        faults += fault
+    several = len(policies) * replaying.replays > 1
+    if several and output.path is not None and output.path.suffix == ".json":
+        faults.append(Fault("several runs need a folder", "--output", value=str(output.path)))
+    if faults:
+        raise InputError(faults)
+    return Choices(tuple(policies), information, horizon_s, executor)
+
+
+Name = TypeVar("Name", bound=str)
+
+
+def _one_of(name: str, known: Sequence[Name], option: str, faults: list[Fault]) -> Name:
+    """Return the known name equal to `name`; else add a fault and return any."""
+    for candidate in known:
+        if candidate == name:
+            return candidate
+    faults.append(
+        Fault("unknown name", option, "", name, ", ".join(known), nearest_name(name, known))
+    )
+    return known[0]
+
+
+def _policy_faults(policies: Sequence[str], option: str) -> list[Fault]:
+    known = names()
+    faults = [
+        Fault("unknown policy", option, "", name, ", ".join(known), nearest_name(name, known))
+        for name in dict.fromkeys(policies)
+        if name not in known
+    ]
+    twice = [name for name in dict.fromkeys(policies) if policies.count(name) > 1]
+    return faults + [Fault("named twice", option, value=name) for name in twice]
+
+
+def _executor(cells: int, replaying: Replaying) -> Executor:
+    """Return where to run if nothing is said: starting Ray does not pay for one replay."""
+    return "ray" if cells > 1 or replaying.address else "local"
+
+
+def _horizon(text: str) -> tuple[float | None, list[Fault]]:
+    from scheduler.io.quantities import POSITIVE, TIME, QuantityError, parse_quantity
+
+    try:
+        return parse_quantity(text, TIME, POSITIVE), []
+    except QuantityError as error:
+        fault = Fault(error.message, "--horizon", "", text, error.allowed, error.nearest)
+        return None, [fault]
+
+
+def load_problem(inputs: Inputs) -> Problem:
+    """Return the problem that the command line names."""
+    select: dict[str, str] = {}
+    for pair in inputs.select:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise InputError(
+                [Fault("not of the form KEY=VALUE", "--select", value=pair, allowed="gpus=8")]
+            )
+        select[key] = value
+    return api.load(
+        inputs.topology,
+        inputs.workload,
+        offered_load=inputs.load,
+        format=inputs.format,
+        select=select or None,
+        since=inputs.since,
+        until=inputs.until,
+        profile=inputs.profile,
+    )

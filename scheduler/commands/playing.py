@@ -1,0 +1,213 @@
+"""`fleetfit run`, `compare` and `demo`: policies played, checked and shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from scheduler import __version__
+from scheduler.commands.options import (
+    Choices,
+    Inputs,
+    Output,
+    Replaying,
+    checked,
+    load_problem,
+)
+from scheduler.commands.printing import print_json, say
+from scheduler.core.errors import Fault, InputError
+from scheduler.core.problem import Problem
+from scheduler.execute import ExecutionError, Executor, ReplayResult, fingerprint, replay
+from scheduler.physics.load import offered_load
+from scheduler.report import (
+    Summary,
+    Waterfall,
+    compare_object,
+    inputs_line,
+    ledger_table,
+    policy_tables,
+    replay_progress,
+    replays_line,
+    results_console,
+    run_object,
+    slug,
+    summarise,
+    type_table,
+    verdict_lines,
+    violations_line,
+    words_console,
+)
+
+SHOWN_VIOLATIONS: Final = 20
+DEMO_TOPOLOGY: Final = "demo-mixed"
+DEMO_WORKLOAD: Final = "demo-day"
+DEMO_POLICIES: Final = ("fifo", "easy_backfill", "srtf", "optimizer")
+
+
+def play(
+    inputs: Inputs,
+    policies: Sequence[str],
+    replaying: Replaying,
+    output: Output,
+    *,
+    option: str,
+    many: bool = False,
+) -> int:
+    """Play policies and show the outcome; return 1 if the verifier objects, else 0.
+
+    Parameters
+    ----------
+    inputs, policies, replaying, output
+        What was asked for.
+    option : str
+        Name of the option that `policies` came from, for messages.
+    many : bool
+        Whether the JSON is that of a comparison.
+    """
+    choices = checked(policies, replaying, output, option)
+    problem = load_problem(inputs)
+    _explain_rejections(problem)
+    results = _replay(problem, choices, replaying, output.path is not None)
+    made_from = _made_from(inputs, problem, replaying)
+    if output.path is not None:
+        _save(results, output.path, made_from)
+    summaries = summarise(results)
+    if output.json:
+        print_json(
+            compare_object(summaries, made_from) if many else run_object(summaries[0], made_from)
+        )
+    else:
+        _show(problem, summaries, replaying, plot=output.plot)
+    return _complain_of_violations(summaries)
+
+
+def demo(replaying: Replaying, output: Output) -> int:
+    """Play the demo: four policies on a small mixed fleet."""
+    return play(
+        Inputs(DEMO_TOPOLOGY, DEMO_WORKLOAD),
+        DEMO_POLICIES,
+        replaying,
+        output,
+        option="--policies",
+        many=True,
+    )
+
+
+def _replay(
+    problem: Problem, choices: Choices, replaying: Replaying, keep_runs: bool
+) -> list[ReplayResult]:
+    """Play all cells; where nobody asked for Ray and it does not start, do without."""
+    try:
+        return _replay_on(choices.executor, problem, choices, replaying, keep_runs)
+    except ExecutionError as error:
+        if choices.executor != "ray" or replaying.executor or replaying.address:
+            raise
+        say(f"{error}: running the replays in this process")
+        return _replay_on("local", problem, choices, replaying, keep_runs)
+
+
+def _replay_on(
+    executor: Executor,
+    problem: Problem,
+    choices: Choices,
+    replaying: Replaying,
+    keep_runs: bool,
+) -> list[ReplayResult]:
+    with replay_progress(words_console(), executor) as progress:
+        return replay(
+            problem,
+            choices.policies,
+            range(replaying.seed, replaying.seed + replaying.replays),
+            executor=executor,
+            address=replaying.address,
+            information=choices.information,
+            noise_sigma=replaying.noise_sigma,
+            horizon_s=choices.horizon_s,
+            keep_runs=keep_runs,
+            progress=progress,
+        )
+
+
+def _made_from(inputs: Inputs, problem: Problem, replaying: Replaying) -> dict[str, Any]:
+    """Return what a result was made from: no times, no paths, so that it compares."""
+    load = offered_load(problem)
+    return {
+        "fleetfit": __version__,
+        "topology": problem.cluster.name,
+        "workload": problem.workload.name,
+        "problem": fingerprint(problem),
+        "offered_load": load if math.isfinite(load) else None,
+        "noise_sigma": replaying.noise_sigma,
+        "jobs": len(problem.workload.jobs),
+    }
+
+
+def _save(results: Sequence[ReplayResult], path: Path, made_from: dict[str, Any]) -> None:
+    """Write each run to a file that `fleetfit verify` reads."""
+    from scheduler.io import write_run
+
+    one_file = path.suffix == ".json"
+    if not one_file:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"cannot be made: {error.strerror}"
+            raise InputError([Fault(message, "--output", value=str(path))]) from None
+    for result in results:
+        assert result.run is not None
+        name = f"{slug(result.cell.policy)}-{result.cell.seed}.json"
+        write_run(result.run, path if one_file else path / name, made_from)
+    count = len(results)
+    say(f"saved {count} run{'' if count == 1 else 's'} in {path}")
+
+
+def _explain_rejections(problem: Problem) -> None:
+    """Say on standard error which jobs can never run here, and why."""
+    counts = np.bincount(problem.workload.jobs.class_index, minlength=len(problem.modes))
+    for index, modes in enumerate(problem.modes):
+        if modes or not counts[index]:
+            continue
+        name = problem.workload.classes[index].name
+        reasons = [
+            f"{kind}: {problem.refusals[key]}"
+            for kind in problem.types
+            if (key := f"{name}/{kind}") in problem.refusals
+        ]
+        say(f"{counts[index]} jobs of class {name} can never run here ({'; '.join(reasons)})")
+
+
+def _show(
+    problem: Problem, summaries: Sequence[Summary], replaying: Replaying, *, plot: bool
+) -> None:
+    """Print the tables and the answer."""
+    console = results_console()
+    console.print(inputs_line(problem, offered_load(problem)), markup=False)
+    console.print(replays_line(summaries, replaying.noise_sigma), markup=False)
+    width = console.width
+    for title, tables in (
+        ("Policies", policy_tables(summaries, width)),
+        ("Accelerator-time by cause", [ledger_table(summaries, width)]),
+        ("Idle time by accelerator type, and its largest cause", [type_table(summaries, width)]),
+    ):
+        console.print(f"\n[bold]{title}[/bold]")
+        for table in tables:
+            console.print(table)
+    if plot:
+        for summary in summaries:
+            console.print(Waterfall(summary))
+    for line in (*verdict_lines(summaries), violations_line(summaries)):
+        console.print(line, markup=False)
+
+
+def _complain_of_violations(summaries: Sequence[Summary]) -> int:
+    """Return 1, having said why, if the verifier objects to any replay."""
+    found = [line for summary in summaries for line in summary.violations]
+    for line in found[:SHOWN_VIOLATIONS]:
+        say(line)
+    if len(found) > SHOWN_VIOLATIONS:
+        say(f"... and {len(found) - SHOWN_VIOLATIONS} more violations")
+    return 1 if found else 0

@@ -1,0 +1,249 @@
+"""The executor on Ray: a local one, or a cluster that is there already.
+
+Cells run as tasks. The problem goes into the object store once and each worker process
+unpacks it once. A task lost with its worker or node is run again a few times; since a cell
+depends on nothing but its inputs, a second run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from scheduler.core.errors import Fault, InputError
+from scheduler.core.problem import Problem
+from scheduler.execute.batches import Batches
+from scheduler.execute.cell import Cell, ExecutionError, ReplayResult, Settings, run_batch
+
+RETRIES: Final = 3
+"""Times a task is run again after its worker, its node or its memory was lost."""
+
+CONNECT_TIMEOUT_S: Final = 5.0
+
+WORKER_BYTES: Final = 512 * 2**20
+WORKER_BYTES_PER_JOB: Final = 4096
+"""Memory a worker claims: the solver's libraries, and what the engine keeps per job."""
+
+STORE_BYTES: Final = 128 * 2**20
+STORE_BYTES_PER_JOB: Final = 512
+
+SOCKET_NAME_BYTES: Final = 75
+SOCKET_PATH_BYTES: Final = 107
+"""What Ray adds to its folder to name a socket, and the most that Linux takes."""
+
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_task_oom_retries": str(RETRIES),  # Ray's own default is to retry for ever
+    "OMP_NUM_THREADS": "1",  # there is one worker per core already
+}
+"""For Ray's processes; what the user has set comes first."""
+
+Outcome = tuple[float, list[ReplayResult]]
+
+
+def is_available() -> bool:
+    """Return whether Ray is installed, without importing it."""
+    return importlib.util.find_spec("ray") is not None
+
+
+def stream(
+    problem: Problem, cells: Sequence[Cell], settings: Settings, *, address: str | None = None
+) -> Iterator[tuple[int, ReplayResult]]:
+    """Yield the position and result of each cell, as they finish.
+
+    Parameters
+    ----------
+    problem, cells, settings
+        What to run.
+    address : str or None
+        Address of a running Ray cluster (``host:6379``, ``auto``); None: the one that
+        ``RAY_ADDRESS`` names, else a local one, which stays up until the process ends.
+
+    Raises
+    ------
+    InputError
+        There is no cluster at `address`, or this process cannot join it.
+    ExecutionError
+        A local Ray does not start, or a cell was lost too often.
+    """
+    named_by = "--address" if address else "RAY_ADDRESS"
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    jobs = len(problem.workload.jobs)
+    store_bytes = STORE_BYTES + STORE_BYTES_PER_JOB * jobs
+    ray = _join(address, named_by) if address else _start(store_bytes)
+    task = ray.remote(_task(joined=address is not None)).options(
+        num_cpus=1,
+        max_retries=RETRIES,
+        memory=min(WORKER_BYTES + WORKER_BYTES_PER_JOB * jobs, _largest_node_bytes(ray)),
+    )
+    shared = ray.put((problem, settings))
+    try:
+        yield from _drain(ray, task, shared, cells)
+    except ray.exceptions.OutOfMemoryError:
+        raise ExecutionError(
+            "the workers ran out of memory; fewer jobs (--select), fewer workers "
+            "or --executor local needs less"
+        ) from None
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError):
+        raise ExecutionError(f"a replay was lost with its worker {RETRIES + 1} times") from None
+    except ray.exceptions.RayTaskError as error:
+        raise _unwrapped(error) from None
+    except BaseException:  # Ctrl-C, or the reader stopped: running tasks end with their driver
+        ray.shutdown()
+        raise
+
+
+def _drain(
+    ray: Any, task: Any, shared: Any, cells: Sequence[Cell]
+) -> Iterator[tuple[int, ReplayResult]]:
+    slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    batches = Batches(cells, slots)
+    flying: dict[Any, tuple[int, ...]] = {}
+    while True:
+        # One more than the slots, so that a worker never waits for its next batch.
+        while len(flying) <= slots and (batch := batches.next()):
+            names = [(cells[i].policy, cells[i].seed) for i in batch]
+            flying[task.remote([shared], names)] = batch
+        if not flying:
+            return
+        done, _ = ray.wait(list(flying), num_returns=1)
+        for reference in done:
+            batch = flying.pop(reference)
+            seconds, results = ray.get(reference)
+            batches.record(cells[batch[0]].policy, len(batch), seconds)
+            yield from zip(batch, results, strict=True)
+
+
+def _task(*, joined: bool) -> Callable[[list[Any], list[tuple[str, int]]], Outcome]:
+    """Return the function that Ray runs; it travels by value.
+
+    Ray puts the driver's current folder in front of each worker's path, where any folder
+    called ``scheduler`` would hide this package: in a checkout, after a plain install, the
+    workers would run other code than the driver. So the path is set right before the import.
+    """
+    here = [] if joined else [str(p) for p in sys.path]
+    unwanted = [str(Path.cwd()), os.path.realpath(Path(sys.argv[0]).parent)] if joined else []
+
+    def cells_task(shared: list[Any], names: list[tuple[str, int]]) -> Outcome:
+        import sys
+
+        rest = [p for p in sys.path if p not in here and p not in unwanted]
+        sys.path[:] = [*here, *rest]
+        from scheduler.execute.on_ray import run_names
+
+        return run_names(shared[0], names)
+
+    return cells_task
+
+
+_unpacked: tuple[str, Problem, Settings] | None = None
+
+
+def run_names(shared: Any, names: Sequence[tuple[str, int]]) -> Outcome:
+    """Run cells inside a worker; `shared` refers to the problem and the settings."""
+    global _unpacked  # noqa: PLW0603  (kept between the tasks of one worker process)
+    if _unpacked is None or _unpacked[0] != shared.hex():
+        _unpacked = None  # never two problems at once
+        ray = importlib.import_module("ray")
+        _unpacked = (shared.hex(), *ray.get(shared))
+    return run_batch(_unpacked[1], [Cell(*name) for name in names], _unpacked[2])
+
+
+def _start(store_bytes: int) -> Any:
+    """Start a local Ray once per process: no dashboard, no telemetry, its token kept."""
+    added = {k: v for k, v in _ENVIRONMENT.items() if k not in os.environ}
+    os.environ.update(added)  # inherited by Ray's processes
+    try:
+        ray = importlib.import_module("ray")
+        if not ray.is_initialized():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=store_bytes,
+                **_short_folder(),
+            )
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        raise ExecutionError(
+            f"Ray does not start here ({_first_line(error)}); --executor local does without"
+        ) from error
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+    return ray
+
+
+def _short_folder() -> dict[str, str]:
+    """Return a folder option where Ray's default would make socket names too long."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    if len(os.fsencode(folder)) + len("/ray") + SOCKET_NAME_BYTES <= SOCKET_PATH_BYTES:
+        return {}
+    return {"_temp_dir": "/tmp/ray"}  # noqa: S108 (Ray's own choice where TMPDIR is not set)
+
+
+def _join(address: str, named_by: str) -> Any:
+    """Join the cluster at `address`, shipping this package to its workers."""
+    _check_reachable(address, named_by)
+    ray = importlib.import_module("ray")
+    if ray.is_initialized():
+        return ray
+    package = Path(__file__).resolve().parents[1]
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={
+                "py_modules": [str(package)],
+                "excludes": ["**/__pycache__"],
+                "env_vars": {"OMP_NUM_THREADS": _ENVIRONMENT["OMP_NUM_THREADS"]},
+            },
+        )
+    except Exception as error:
+        message = f"cannot join the Ray cluster: {_first_line(error)}"
+        raise InputError([Fault(message, file=named_by, value=address)]) from error
+    return ray
+
+
+def _check_reachable(address: str, named_by: str) -> None:
+    """Fail within seconds where nothing answers; Ray itself tries for minutes."""
+    plain = address.removeprefix("ray://")
+    if plain == "auto":
+        return
+    host, _, port = plain.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        allowed = "host:port (the head node, usually port 6379), ray://host:port, auto"
+        message = "not an address of a Ray cluster"
+        raise InputError([Fault(message, file=named_by, value=address, allowed=allowed)])
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        message = f"no Ray cluster answers there ({error.strerror or error})"
+        raise InputError([Fault(message, file=named_by, value=address)]) from None
+
+
+def _largest_node_bytes(ray: Any) -> int:
+    """Return the memory of the largest node: a task that claims more would wait for ever."""
+    nodes = [n["Resources"].get("memory", 0) for n in ray.nodes() if n["Alive"]]
+    return int(max(nodes, default=0)) or WORKER_BYTES
+
+
+def _unwrapped(error: Any) -> Exception:
+    """Return what a task raised, as if it had happened in this process."""
+    cause = error.cause
+    if isinstance(cause, ModuleNotFoundError):
+        return ExecutionError(f"the Ray cluster's machines lack the Python package {cause.name!r}")
+    return cause if isinstance(cause, Exception) else ExecutionError(str(error))
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

@@ -1,0 +1,112 @@
+"""Every policy under every seed, on the executor of one's choice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Literal
+
+from scheduler.core.errors import Fault, InputError
+from scheduler.core.problem import Problem
+from scheduler.execute.cell import Cell, ReplayResult, Settings
+from scheduler.policies.view import Information
+
+Executor = Literal["ray", "processes", "local"]
+
+EXECUTORS: Final[tuple[Executor, ...]] = ("ray", "processes", "local")
+
+Progress = Callable[[int, int, ReplayResult], None]
+"""Called in the caller's thread as ``progress(done, total, result)`` after each cell."""
+
+_log = logging.getLogger(__name__)
+
+
+def replay(
+    problem: Problem,
+    policies: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    executor: Executor = "ray",
+    address: str | None = None,
+    information: Information = "exact",
+    noise_sigma: float = 0.0,
+    horizon_s: float | None = None,
+    verify: bool = True,
+    keep_runs: bool = False,
+    progress: Progress | None = None,
+) -> list[ReplayResult]:
+    """Play every policy under every seed.
+
+    Parameters
+    ----------
+    problem : Problem
+        What to play.
+    policies : sequence of str
+        Policy names.
+    seeds : sequence of int
+        The same seeds for each policy: equal noise and failures, so that policies compare in
+        pairs.
+    executor : {"ray", "processes", "local"}
+        Where the cells run. ``processes`` and ``ray`` start processes; a calling script needs
+        the usual ``if __name__ == "__main__":``. Without Ray installed, ``ray`` runs locally.
+    address : str or None
+        A Ray cluster to join; None starts a local Ray, once per process.
+    information, noise_sigma, horizon_s
+        See `scheduler.simulate.simulate`.
+    verify : bool
+        Whether each run is checked by the verifier.
+    keep_runs : bool
+        Whether the results carry the whole runs (large).
+    progress : callable or None
+        Called after each cell.
+
+    Returns
+    -------
+    list of ReplayResult
+        By policy, then seed, in the order given, whichever finished first. The same bytes on
+        every executor.
+
+    Raises
+    ------
+    InputError
+        An unknown executor or policy, or no cluster at `address`.
+    ExecutionError
+        The executor failed.
+    """
+    cells = [Cell(policy, seed) for policy in policies for seed in seeds]
+    if not cells:
+        return []
+    settings = Settings(information, noise_sigma, horizon_s, verify, keep_runs)
+    results: dict[int, ReplayResult] = {}
+    for index, result in _stream(problem, cells, settings, executor, address):
+        results[index] = result
+        if progress is not None:
+            progress(len(results), len(cells), result)
+    return [results[index] for index in range(len(cells))]
+
+
+def _stream(
+    problem: Problem,
+    cells: Sequence[Cell],
+    settings: Settings,
+    executor: str,
+    address: str | None,
+) -> Iterator[tuple[int, ReplayResult]]:
+    if executor == "ray":
+        from scheduler.execute import on_ray
+
+        if on_ray.is_available():
+            return on_ray.stream(problem, cells, settings, address=address)
+        _log.warning("Ray is not installed here: running the replays in this process")
+        executor = "local"
+    if executor == "processes":
+        from scheduler.execute import processes
+
+        return processes.stream(problem, cells, settings)
+    if executor == "local":
+        from scheduler.execute import in_process
+
+        return in_process.stream(problem, cells, settings)
+    raise InputError(
+        [Fault("unknown executor", "--executor", value=executor, allowed=", ".join(EXECUTORS))]
+    )

@@ -1,0 +1,293 @@
+"""Many jobs in a CSV or JSON Lines file, plain or gzip.
+
+Columns (JSON Lines: fields), each at most once; the unit is in the name:
+
+``id``
+    unique; by default ``job-1``, ``job-2``, ... by row
+``release_s``
+    submit time, default 0
+``class``
+    a class of the workload file, or, where the file stands alone, leave it out and give
+``gang``
+    accelerators; several permitted counts are joined by ``|``
+``accelerators``, ``reference``, ``memory_gib``, ``preemptible``
+    of such a job without class: permitted types joined by ``|``, the type that the run time
+    was recorded on, least device memory, ``true`` or ``false``
+``run_time_s`` or ``work``
+    seconds for classes that know only a run time; tokens, samples or steps for the others
+``estimate_s``, ``deadline_s``, ``weight``, ``tenant``
+    optional; a deadline counts from the start of the workload
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from scheduler.core.errors import InputError, nearest_name
+from scheduler.core.units import GIB
+from scheduler.core.workload import JobClass, RunTimePhysics
+from scheduler.io.job_columns import JobColumns
+from scheduler.io.json_text import parse_json
+from scheduler.io.rows import LONGEST_S, RowFaults, check_width, read_lines, read_table
+
+JOB_FIELDS: Final = (
+    *("id", "class", "release_s", "run_time_s", "work", "estimate_s", "weight", "deadline_s"),
+    *("tenant", "gang", "accelerators", "reference", "memory_gib", "preemptible"),
+)
+CLASS_FIELDS: Final = ("gang", "accelerators", "reference", "memory_gib", "preemptible")
+GANG_CAP: Final = 1_000_000
+_NAME_LENGTH: Final = 200
+
+
+@dataclass(slots=True)
+class JobsTable:
+    """Reads rows into columns.
+
+    Parameters
+    ----------
+    file : str
+        Name for messages.
+    columns : JobColumns
+        Where the jobs go.
+    classes : list of JobClass
+        Classes that rows may name; classes of rows without one are appended.
+    types : mapping of str to str
+        Case-folded accelerator names and aliases to canonical names.
+    taken : dict of str to str
+        Ids in use, and where, for messages.
+    """
+
+    file: str
+    columns: JobColumns
+    classes: list[JobClass]
+    types: Mapping[str, str]
+    taken: dict[str, str] = field(default_factory=dict)
+
+    def read(self, path: Path) -> None:
+        """Add the jobs of the file at `path`.
+
+        Raises
+        ------
+        InputError
+            With every fault of the file, up to the cap.
+        """
+        faults = RowFaults(self.file)
+        by_name = {c.name: i for i, c in enumerate(self.classes)}
+        inline: dict[tuple[str, ...], int] = {}
+        found = 0
+        for line, row in read_records(path, self.file, faults):
+            found += 1
+            self._add(faults, line, row, found, by_name, inline)
+        if not found and not faults.faults:
+            faults.add(0, "", "no jobs", "", "at least one row")
+        faults.finish()
+
+    def _add(
+        self,
+        faults: RowFaults,
+        line: int,
+        row: Mapping[str, str],
+        number: int,
+        by_name: Mapping[str, int],
+        inline: dict[tuple[str, ...], int],
+    ) -> None:
+        before = len(faults.faults)
+        job = row.get("id") or f"job-{number}"
+        if len(job) > _NAME_LENGTH or not job.isprintable():
+            faults.add(line, "id", "not a name", job, f"up to {_NAME_LENGTH} printable characters")
+        if job in self.taken:
+            faults.add(line, "id", f"used twice, first in {self.taken[job]}", job, "a unique id")
+        self.taken[job] = f"line {line}"
+        index = self._class_of(faults, line, row, by_name, inline)
+        work = self._work(faults, line, row, None if index < 0 else self.classes[index])
+        release = faults.number(
+            line, "release_s", row.get("release_s", ""), blank=0.0, high=LONGEST_S
+        )
+        deadline = faults.number(
+            line, "deadline_s", row.get("deadline_s", ""), blank=math.nan, positive=True
+        )
+        if deadline <= release:
+            allowed = f"a time after the release at {release:g}"
+            faults.add(line, "deadline_s", "deadline before release", row["deadline_s"], allowed)
+        estimate = faults.number(
+            *(line, "estimate_s", row.get("estimate_s", "")),
+            blank=math.nan,
+            positive=True,
+            high=LONGEST_S,
+        )
+        weight = faults.number(line, "weight", row.get("weight", ""), blank=1.0, positive=True)
+        if len(faults.faults) == before:
+            self.columns.add(
+                *(job, index, release, work),
+                estimate_s=estimate,
+                weight=weight,
+                deadline_s=deadline,
+                tenant=row.get("tenant") or "default",
+            )
+
+    def _work(
+        self, faults: RowFaults, line: int, row: Mapping[str, str], job_class: JobClass | None
+    ) -> float:
+        run_time, work = row.get("run_time_s", ""), row.get("work", "")
+        if bool(run_time) == bool(work):
+            message = "run time and work are both given" if work else "missing value"
+            faults.add(line, "run_time_s", message, "", "either run_time_s or work")
+            return math.nan
+        knows_run_time = job_class is None or isinstance(job_class.physics, RunTimePhysics)
+        if run_time and not knows_run_time:
+            message = f"class {job_class.name!r} counts work" if job_class else ""
+            faults.add(line, "run_time_s", message, run_time, "work")
+        if run_time:
+            return faults.number(line, "run_time_s", run_time, positive=True, high=LONGEST_S)
+        high = LONGEST_S if job_class is not None and knows_run_time else math.inf
+        return faults.number(line, "work", work, positive=True, high=high)
+
+    def _class_of(
+        self,
+        faults: RowFaults,
+        line: int,
+        row: Mapping[str, str],
+        by_name: Mapping[str, int],
+        inline: dict[tuple[str, ...], int],
+    ) -> int:
+        """Return the row's class, making one for rows without; -1 after noting a fault."""
+        name = row.get("class", "")
+        if name:
+            extra = [c for c in CLASS_FIELDS if row.get(c)]
+            if extra:
+                faults.add(line, extra[0], "the class says this", row[extra[0]], "nothing")
+            if name not in by_name:
+                known = ", ".join(list(by_name)[:8]) or "none is defined; give gang instead"
+                faults.add(line, "class", "unknown class", name, known, nearest_name(name, by_name))
+                return -1
+            return by_name[name]
+        key = tuple(row.get(c, "") for c in CLASS_FIELDS)
+        if key not in inline:
+            made = self._make_class(faults, line, row)
+            if made is None:
+                return -1
+            inline[key] = len(self.classes)
+            self.classes.append(made)
+        return inline[key]
+
+    def _make_class(self, faults: RowFaults, line: int, row: Mapping[str, str]) -> JobClass | None:
+        before = len(faults.faults)
+        parts = row.get("gang", "").split("|")
+        gang = [faults.whole(line, "gang", part.strip(), high=GANG_CAP) for part in parts]
+        types = [
+            self._type(faults, line, "accelerators", part.strip())
+            for part in row.get("accelerators", "").split("|")
+            if part.strip()
+        ]
+        reference = row.get("reference", "")
+        if reference:
+            reference = self._type(faults, line, "reference", reference)
+        memory = faults.number(line, "memory_gib", row.get("memory_gib", ""), blank=0.0)
+        preemptible = row.get("preemptible") or "true"
+        if preemptible not in ("true", "false"):
+            faults.add(line, "preemptible", "neither true nor false", preemptible, "true or false")
+        if len(faults.faults) > before:
+            return None
+        words = [f"gang-{'|'.join(parts)}", *types]
+        words += [f"on-{reference}"] if reference else []
+        words += [f"{memory:g}GiB"] if memory else []
+        words += ["rigid"] if preemptible == "false" else []
+        return JobClass(
+            name=self._free_name("-".join(words)),
+            physics=RunTimePhysics(reference),
+            gang=tuple(sorted(set(gang))),
+            accelerators=tuple(types) or None,
+            memory_bytes=memory * GIB,
+            preemptible=preemptible == "true",
+        )
+
+    def _free_name(self, name: str) -> str:
+        taken = {c.name for c in self.classes}
+        number = 2
+        free = name
+        while free in taken:
+            free = f"{name}-{number}"
+            number += 1
+        return free
+
+    def _type(self, faults: RowFaults, line: int, column: str, written: str) -> str:
+        found = self.types.get(written.casefold())
+        if found is None:
+            near = self.types.get(nearest_name(written, self.types), "")
+            faults.add(line, column, "unknown accelerator type", written, "", near)
+            return written
+        return found
+
+
+def read_records(
+    path: Path, file: str, faults: RowFaults
+) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Yield (line, field to text) of a CSV or JSON Lines file of jobs.
+
+    Faults of a row are noted and the row skipped; a header that does not fit ends reading.
+    """
+    first = next((line for line in read_lines(path, file) if line.strip()), "")
+    if first.lstrip().startswith("{"):
+        yield from _json_records(path, file, faults)
+        return
+    rows = read_table(path, file)
+    at, header = next(rows)
+    _check_fields(faults, at, header, "column")
+    if "gang" not in header and "class" not in header:
+        faults.add(at, "", "missing column", "", "gang or class")
+    if "run_time_s" not in header and "work" not in header:
+        faults.add(at, "", "missing column", "", "run_time_s or work")
+    faults.finish()
+    for line, cells in rows:
+        if check_width(faults, line, cells, len(header)):
+            yield line, dict(zip(header, cells, strict=True))
+
+
+def _check_fields(faults: RowFaults, line: int, names: Sequence[str], what: str) -> bool:
+    before = len(faults.faults)
+    for i, name in enumerate(names):
+        if name not in JOB_FIELDS:
+            allowed = ", ".join(JOB_FIELDS)
+            faults.add(line, "", f"unknown {what}", name, allowed, nearest_name(name, JOB_FIELDS))
+        elif name in names[:i]:
+            faults.add(line, "", f"duplicate {what}", name)
+    return len(faults.faults) == before
+
+
+def _json_records(
+    path: Path, file: str, faults: RowFaults
+) -> Iterator[tuple[int, Mapping[str, str]]]:
+    for line, text in enumerate(read_lines(path, file), start=1):
+        if not text.strip():
+            continue
+        try:
+            record = parse_json(text, file, line)
+        except InputError as error:
+            for fault in error.faults:
+                faults.add(line, "", fault.message)
+            continue
+        if not isinstance(record, dict):
+            faults.add(line, "", "not a JSON object", text[:40], '{"id": ..., ...}')
+        elif _check_fields(faults, line, list(record), "field"):
+            cells = {k: _cell(faults, line, k, v) for k, v in record.items()}
+            yield line, cells
+
+
+def _cell(faults: RowFaults, line: int, name: str, value: Any) -> str:
+    """Return a JSON value as the text that a CSV cell would hold."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, list) and name in ("gang", "accelerators"):
+        return "|".join(_cell(faults, line, "", item) for item in value)
+    faults.add(line, name, "not a number or text", "a list or mapping", "a number or text")
+    return ""

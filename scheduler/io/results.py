@@ -1,0 +1,355 @@
+"""Runs and schedules as JSON (``schema: run/1``, ``schema: schedule/1``) and back.
+
+Allocations are columns, so that a large run stays a small file and reads fast. Numbers that
+JSON cannot hold (an infinite gap) are the words ``inf``, ``-inf`` and ``nan``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from scheduler.core.errors import Fault, InputError
+from scheduler.core.ledger import Cause, Ledger
+from scheduler.core.run import (
+    Allocation,
+    Down,
+    Placement,
+    ReplicaAllocation,
+    Run,
+    Schedule,
+    Status,
+)
+from scheduler.io.atomic_files import write_json
+from scheduler.io.json_text import read_json
+
+RUN_SCHEMA: Final = "run/1"
+SCHEDULE_SCHEMA: Final = "schedule/1"
+
+_JOB_COLUMNS: Final = ("job", "mode", "start_us", "end_us", "overhead_us")
+_WORK_COLUMNS: Final = ("work", "lost_work")
+_REPLICA_COLUMNS: Final = ("service", "mode", "start_us", "end_us", "overhead_us")
+_DOWN_COLUMNS: Final = ("node", "start_us", "end_us")
+_INT64: Final = 2**63
+
+
+def write_run(run: Run, path: str | Path, inputs: Mapping[str, Any] | None = None) -> None:
+    """Write `run` to the file at `path`, atomically.
+
+    Parameters
+    ----------
+    run : Run
+        What happened.
+    path : str or Path
+        Not a link.
+    inputs : mapping, optional
+        What the run was made from (names, hashes, version), kept under ``inputs``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    write_json(path, run_to_json(run) | ({"inputs": dict(inputs)} if inputs else {}))
+
+
+def read_run(path: str | Path) -> Run:
+    """Return the run in the file at `path`.
+
+    Raises
+    ------
+    InputError
+        With every fault of the file.
+    """
+    return run_from_json(read_json(Path(path)), str(path))
+
+
+def write_schedule(schedule: Schedule, path: str | Path) -> None:
+    """Write `schedule` to the file at `path`, atomically; see `write_run`."""
+    write_json(path, schedule_to_json(schedule))
+
+
+def read_schedule(path: str | Path) -> Schedule:
+    """Return the schedule in the file at `path`; see `read_run`."""
+    return schedule_from_json(read_json(Path(path)), str(path))
+
+
+def run_to_json(run: Run) -> dict[str, Any]:
+    """Return `run` as data for `canonical_json`."""
+    return {
+        "schema": RUN_SCHEMA,
+        "policy": run.policy,
+        "information": run.information,
+        "seed": int(run.seed),
+        "horizon_us": int(run.horizon_us),
+        "allocations": _allocations_out(run.allocations),
+        "replicas": _columns_out(run.replicas, _REPLICA_COLUMNS) | _places_out(run.replicas),
+        "downs": _columns_out(run.downs, _DOWN_COLUMNS),
+        "actual_work": [_float_out(w) for w in run.actual_work],
+        "finished_us": [[int(j), int(t)] for j, t in sorted(run.finished_us.items())],
+        "rejected": [[int(j), reason] for j, reason in sorted(run.rejected.items())],
+        "running": [int(j) for j in run.running],
+        "waiting": [int(j) for j in run.waiting],
+        "ledger": {
+            "causes": [c.label for c in Cause],
+            "amount_us": run.ledger.amount_us.tolist(),
+            "pool_types": list(run.ledger.pool_types),
+            "pool_domains": list(run.ledger.pool_domains),
+        },
+        "served": [_float_out(v) for v in run.served],
+        "demanded": [_float_out(v) for v in run.demanded],
+        "energy_j": _float_out(run.energy_j),
+        "cost_usd": _float_out(run.cost_usd),
+        "carbon_g": _float_out(run.carbon_g),
+        "events": int(run.events),
+        "solver": {k: _float_out(v) for k, v in run.solver.items()},
+    }
+
+
+def run_from_json(data: object, file: str = "<run>") -> Run:
+    """Return the run that `run_to_json` turned into `data`.
+
+    Raises
+    ------
+    InputError
+        With every fault of `data`.
+    """
+    read = _Reader(data, file, RUN_SCHEMA)
+    finished = read.pairs("finished_us", _is_int)
+    rejected = read.pairs("rejected", _is_text)
+    run = {
+        "policy": read.one("policy", _is_text, ""),
+        "information": read.one("information", _is_text, ""),
+        "seed": read.one("seed", _is_int, 0),
+        "horizon_us": read.one("horizon_us", _is_int, 0),
+        "allocations": _allocations_in(read),
+        "replicas": _replicas_in(read),
+        "downs": tuple(Down(n, s, e) for n, s, e in read.columns("downs", _DOWN_COLUMNS)),
+        "actual_work": read.numbers("actual_work"),
+        "finished_us": dict(finished),
+        "rejected": dict(rejected),
+        "running": tuple(read.many("running", _is_int)),
+        "waiting": tuple(read.many("waiting", _is_int)),
+        "ledger": _ledger_in(read),
+        "served": read.numbers("served"),
+        "demanded": read.numbers("demanded"),
+        "energy_j": read.number("energy_j"),
+        "cost_usd": read.number("cost_usd"),
+        "carbon_g": read.number("carbon_g"),
+        "events": read.one("events", _is_int, 0),
+        "solver": read.named_numbers("solver"),
+    }
+    read.finish()
+    return Run(**run)
+
+
+def schedule_to_json(schedule: Schedule) -> dict[str, Any]:
+    """Return `schedule` as data for `canonical_json`."""
+    return {
+        "schema": SCHEDULE_SCHEMA,
+        "allocations": _allocations_out(schedule.allocations),
+        "objective_name": schedule.objective_name,
+        "objective": _float_out(schedule.objective),
+        "bound": _float_out(schedule.bound),
+        "status": str(schedule.status),
+    }
+
+
+def schedule_from_json(data: object, file: str = "<schedule>") -> Schedule:
+    """Return the schedule that `schedule_to_json` turned into `data`.
+
+    Raises
+    ------
+    InputError
+        With every fault of `data`.
+    """
+    read = _Reader(data, file, SCHEDULE_SCHEMA)
+    allocations = _allocations_in(read)
+    name = read.one("objective_name", _is_text, "")
+    objective, bound = read.number("objective"), read.number("bound")
+    status = read.one("status", lambda v: v in list(Status), Status.FEASIBLE)
+    read.finish()
+    return Schedule(allocations, name, objective, bound, Status(status))
+
+
+# --- out ----------------------------------------------------------------------------------
+
+
+def _float_out(value: float) -> float | str:
+    value = float(value)
+    return value if math.isfinite(value) else repr(value)
+
+
+def _columns_out(rows: Iterable[object], columns: Sequence[str]) -> dict[str, list[int]]:
+    rows = list(rows)
+    return {c: [int(getattr(row, c)) for row in rows] for c in columns}
+
+
+def _places_out(rows: Iterable[Allocation | ReplicaAllocation]) -> dict[str, list[list[int]]]:
+    places = [row.placement for row in rows]
+    return {
+        "nodes": [[int(n) for n in p.nodes] for p in places],
+        "counts": [[int(c) for c in p.counts] for p in places],
+    }
+
+
+def _allocations_out(rows: Sequence[Allocation]) -> dict[str, Any]:
+    work = {c: [_float_out(getattr(row, c)) for row in rows] for c in _WORK_COLUMNS}
+    return _columns_out(rows, _JOB_COLUMNS) | work | _places_out(rows)
+
+
+# --- in -----------------------------------------------------------------------------------
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_float(value: object) -> bool:
+    if isinstance(value, str):
+        return value in ("inf", "-inf", "nan")
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+class _Reader:
+    """Takes typed values out of parsed JSON, noting what is missing or of another type."""
+
+    def __init__(self, data: object, file: str, schema: str) -> None:
+        self.file = file
+        self.faults: list[Fault] = []
+        self.data: dict[str, Any] = data if isinstance(data, dict) else {}
+        found = self.data.get("schema")
+        if found != schema:
+            value = "" if found is None else str(found)
+            raise InputError([Fault("another kind of file", file, "schema", value, schema)])
+
+    def one(self, path: str, good: Callable[[Any], bool], default: Any) -> Any:
+        """Return the value at the dotted `path`, `default` after noting a fault."""
+        value: Any = self.data
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is None:
+            self._fault("missing field", path)
+        elif not good(value):
+            self._fault("not what is expected here", path, str(value)[:80])
+        else:
+            return value
+        return default
+
+    def many(self, path: str, good: Callable[[Any], bool]) -> list[Any]:
+        """Return the list at `path`, an empty one after noting a fault."""
+        found: list[Any] = self.one(path, lambda v: isinstance(v, list), [])
+        for i, value in enumerate(found):
+            if not good(value):
+                self._fault("not what is expected here", f"{path}[{i}]", str(value)[:80])
+                return []
+        return found
+
+    def number(self, path: str) -> float:
+        """Return a number, infinities and NaN included."""
+        return float(self.one(path, _is_float, 0.0))
+
+    def numbers(self, path: str) -> tuple[float, ...]:
+        """Return a list of numbers."""
+        return tuple([float(v) for v in self.many(path, _is_float)])
+
+    def named_numbers(self, path: str) -> dict[str, float]:
+        """Return a mapping of numbers."""
+
+        def good(found: Any) -> bool:
+            return isinstance(found, dict) and all(map(_is_float, found.values()))
+
+        return {k: float(v) for k, v in self.one(path, good, {}).items()}
+
+    def pairs(self, path: str, good: Callable[[Any], bool]) -> list[tuple[int, Any]]:
+        """Return a list of [number, value]."""
+
+        def pair(v: Any) -> bool:
+            return isinstance(v, list) and len(v) == 2 and _is_int(v[0]) and good(v[1])
+
+        return [(k, v) for k, v in self.many(path, pair)]
+
+    def columns(self, group: str, names: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return the rows of equally long columns of integers."""
+        found = [self.many(f"{group}.{n}", _is_int) for n in names]
+        return list(zip(*self._equal(group, names, found), strict=False))
+
+    def places(self, group: str) -> list[Placement]:
+        """Return the placements of a group."""
+
+        def whole(v: Any) -> bool:
+            return isinstance(v, list) and all(map(_is_int, v))
+
+        nodes = self.many(f"{group}.nodes", whole)
+        counts = self.many(f"{group}.counts", whole)
+        self._equal(group, ("nodes", "counts"), [nodes, counts])
+        return [Placement(tuple(n), tuple(c)) for n, c in zip(nodes, counts, strict=False)]
+
+    def same_length(self, group: str, first: Sequence[object], *others: Sequence[object]) -> None:
+        """Note a fault if the parts of a group differ in length."""
+        if any(len(o) != len(first) for o in others):
+            self._fault("columns of different length", group)
+
+    def finish(self) -> None:
+        """Raise what was noted, if anything."""
+        if self.faults:
+            raise InputError(self.faults)
+
+    def _equal(self, group: str, names: Sequence[str], found: list[list[Any]]) -> list[list[Any]]:
+        if len({len(column) for column in found}) > 1:
+            lengths = ", ".join(f"{n}: {len(c)}" for n, c in zip(names, found, strict=True))
+            self._fault("columns of different length", group, lengths)
+            return [[] for _ in found]
+        return found
+
+    def _fault(self, message: str, path: str, value: str = "") -> None:
+        self.faults.append(Fault(message, self.file, path, value))
+
+
+def _allocations_in(read: _Reader) -> tuple[Allocation, ...]:
+    rows = read.columns("allocations", _JOB_COLUMNS)
+    work = [read.numbers(f"allocations.{c}") for c in _WORK_COLUMNS]
+    places = read.places("allocations")
+    read.same_length("allocations", rows, places, *work)
+    return tuple(
+        Allocation(job, mode, start, end, overhead, done, lost, place)
+        for (job, mode, start, end, overhead), done, lost, place in zip(
+            rows, *work, places, strict=False
+        )
+    )
+
+
+def _replicas_in(read: _Reader) -> tuple[ReplicaAllocation, ...]:
+    rows = read.columns("replicas", _REPLICA_COLUMNS)
+    places = read.places("replicas")
+    read.same_length("replicas", rows, places)
+    return tuple(
+        ReplicaAllocation(service, mode, start, end, overhead, place)
+        for (service, mode, start, end, overhead), place in zip(rows, places, strict=False)
+    )
+
+
+def _ledger_in(read: _Reader) -> Ledger:
+    labels = [c.label for c in Cause]
+
+    def is_row(v: Any) -> bool:
+        return isinstance(v, list) and len(v) == len(labels) and all(map(_is_int, v))
+
+    causes = read.many("ledger.causes", _is_text)
+    if causes and causes != labels:
+        known = ", ".join(labels)
+        read.faults.append(Fault("other causes than ours", read.file, "ledger.causes", "", known))
+    amount = read.many("ledger.amount_us", is_row)
+    types = read.many("ledger.pool_types", _is_text)
+    domains = read.many("ledger.pool_domains", _is_text)
+    read.same_length("ledger", amount, types, domains)
+    shaped = np.array(amount, dtype=np.int64).reshape(len(amount), len(labels))
+    return Ledger(shaped, tuple(types), tuple(domains))

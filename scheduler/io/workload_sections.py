@@ -1,0 +1,220 @@
+"""The sections of a workload file, field by field, for pydantic.
+
+`scheduler.io.workload` describes the file and turns checked sections into a Workload.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Self, get_args
+
+from pydantic import Field, model_validator
+
+from scheduler.core.model import ModelKind
+from scheduler.io import catalogue
+from scheduler.io.jobs_table import GANG_CAP
+from scheduler.io.quantities import BYTES, TIME, Span
+from scheduler.io.rows import LONGEST_S
+from scheduler.io.schema import (
+    Section,
+    choice,
+    count,
+    flag,
+    name,
+    number,
+    one_or_more,
+    quantity,
+    reference,
+    refuse,
+    text,
+)
+
+LEVELS: Final = ("node", "scaleup", "leaf", "block", "pod", "site", "fleet")
+"""Levels of locality from the inside out; a fleet has those that its fabric shows."""
+
+_POSITIVE = Span(0.0, above=True)
+_Name = Annotated[str, name]
+_Text = Annotated[str, text]
+_Time = Annotated[float, quantity(TIME, Span(0.0, LONGEST_S))]
+_PositiveTime = Annotated[float, quantity(TIME, Span(0.0, LONGEST_S, above=True))]
+_Number = Annotated[float, number(_POSITIVE)]
+_Amount = Annotated[float, number()]
+_Count = Annotated[int, count(0)]
+_Type = Annotated[str, reference("accelerators", "accelerator type")]
+_Types = list[_Type]
+_Copies = Annotated[int, count(1, 1_000_000)]
+_GangSize = Annotated[int, count(1, GANG_CAP)]
+_Gang = Annotated[list[_GangSize], one_or_more(), Field(min_length=1, max_length=100)]
+_Precision = Annotated[str, choice(*catalogue.PRECISIONS)]
+
+
+class HeadSection(Section):
+    """The fields of the file itself."""
+
+    schema_: Annotated[str, text, Field(alias="schema")]
+    title: _Text
+    source: _Text = ""
+    licence: _Text = ""
+    other_accelerators: list[_Name] = Field(default_factory=list)
+    models: Any = None
+    profiles: Any = None
+    classes: Any = None
+    jobs: Any = None
+    jobs_file: _Name | None = None
+    services: Any = None
+    generate: Any = None
+
+
+class ModelRowSection(Section):
+    """One entry of `models`."""
+
+    kind: Annotated[ModelKind, choice(*get_args(ModelKind))]
+    parameters: _Number
+    active_parameters: _Number | None = None
+    layers: _Count = 0
+    hidden: _Count = 0
+    heads: _Count = 0
+    kv_heads: _Count | None = None
+    head_dim: _Count | None = None
+    ffn_hidden: _Count | None = None
+    vocabulary: _Count = 0
+    experts: _Count = 0
+    experts_per_token: _Count = 0
+    kv_values_per_token_layer: _Amount | None = None
+    flops_per_sample: _Amount = 0.0
+    activation_values_per_sample: _Amount = 0.0
+    source: _Text = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.flops_per_sample == 0 and 0 in (self.layers, self.hidden, self.heads):
+            allowed = "layers, hidden and heads of a transformer, or flops_per_sample"
+            raise refuse("the model has no shape", allowed)
+        if self.active_parameters is not None and self.active_parameters > self.parameters:
+            raise refuse("more active parameters than parameters", f"at most {self.parameters:g}")
+        if self.experts_per_token > self.experts:
+            raise refuse("more experts per token than experts", f"at most {self.experts}")
+        return self
+
+
+class RateSection(Section):
+    """One row of an inline throughput table."""
+
+    job_type: _Name
+    accelerator: _Name
+    count: _GangSize
+    spread: Annotated[str, choice("packed", "spread")] = "packed"
+    rate: _Amount
+
+
+class ProfileTableSection(Section):
+    """One entry of `profiles`."""
+
+    file: _Name | None = None
+    rates: Annotated[list[RateSection], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.file is None) == (self.rates is None):
+            raise refuse("the rates are given twice or not at all", "either file or rates")
+        return self
+
+
+class ModelSection(Section):
+    """Physics by a model description."""
+
+    name: Annotated[str, reference("models", "model")]
+    precision: _Precision = "bf16"
+    sequence_length: Annotated[int, count()] = 4096
+    global_batch: Annotated[int, count()] = 512
+
+
+class ProfileSection(Section):
+    """Physics by a throughput table."""
+
+    table: Annotated[str, reference("profiles", "throughput table")]
+    job_type: _Name
+
+
+class RunTimeSection(Section):
+    """Physics by recorded run times."""
+
+    reference: _Type = ""
+
+
+class ClassSection(Section):
+    """One item of `classes`."""
+
+    name: _Name
+    model: ModelSection | None = None
+    profile: ProfileSection | None = None
+    run_time: RunTimeSection | None = None
+    gang: _Gang
+    accelerators: Annotated[_Types, Field(min_length=1)] | None = None
+    precision: _Precision | None = None
+    stacks: (
+        Annotated[list[Annotated[str, reference("stacks", "software stack")]], Field(min_length=1)]
+        | None
+    ) = None
+    memory: Annotated[float, quantity(BYTES)] = 0.0
+    max_level: Annotated[str, choice(*LEVELS)] | None = None
+    preemptible: Annotated[bool, flag] = True
+    restart: _Time = 30.0
+    checkpoint: _PositiveTime = 1800.0
+
+    @model_validator(mode="after")
+    def _one_physics(self) -> Self:
+        if [self.model, self.profile, self.run_time].count(None) != 2:
+            raise refuse("not one kind of physics", "exactly one of model, profile, run_time")
+        return self
+
+
+class JobSection(Section):
+    """One item of `jobs`."""
+
+    id: _Name
+    class_: Annotated[str, reference("classes", "class"), Field(alias="class")]
+    work: _Number | None = None
+    run_time: _PositiveTime | None = None
+    release: _Time = 0.0
+    every: _Time = 0.0
+    count: _Copies | None = None
+    estimate: _PositiveTime | None = None
+    deadline: _PositiveTime | None = None
+    weight: _Number = 1.0
+    tenant: _Name = "default"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.work is None) == (self.run_time is None):
+            raise refuse("the work is given twice or not at all", "either work or run_time")
+        last = self.release + self.every * ((self.count or 1) - 1)
+        if self.deadline is not None and self.deadline <= last:
+            raise refuse("deadline before release", f"a deadline after {last:g} s")
+        if last > LONGEST_S:
+            raise refuse("the last release is too late", f"at most {LONGEST_S:g} s")
+        return self
+
+
+class ServiceSection(Section):
+    """One item of `services`."""
+
+    name: _Name
+    model: ModelSection | None = None
+    profile: ProfileSection | None = None
+    replica: _Gang
+    demand: Any
+    min_replicas: Annotated[int, count(0)] = 1
+    load: _Time = 60.0
+    ttft: _PositiveTime = 2.0
+    tpot: _PositiveTime = 0.1
+    prompt_tokens: _Number = 1024.0
+    output_tokens: _Number = 128.0
+    accelerators: Annotated[_Types, Field(min_length=1)] | None = None
+    end: _PositiveTime | None = None
+    tenant: _Name = "serving"
+
+    @model_validator(mode="after")
+    def _one_physics(self) -> Self:
+        if (self.model is None) == (self.profile is None):
+            raise refuse("not one kind of physics", "exactly one of model, profile")
+        return self

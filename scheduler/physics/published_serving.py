@@ -1,0 +1,319 @@
+"""Predicts published inference measurements, to show how far the formulas can be trusted."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+import numpy as np
+
+from scheduler.core.errors import InputError
+from scheduler.core.model import Model
+from scheduler.io.published_inference import PublishedInference
+from scheduler.physics.estimate import Errors, usual_network
+from scheduler.physics.inference_constants import SHIPPED, InferenceConstants
+from scheduler.physics.kv_cache import ServingMemory, serving_memory
+from scheduler.physics.network import Refusal
+from scheduler.physics.precision import find_precision
+from scheduler.physics.roofline import (
+    Replica,
+    Runtime,
+    build_replica,
+    decode_step_time_s,
+    prefill_time_s,
+)
+from scheduler.physics.serving import most_prompts, prompts_time_s
+
+Quantity = Literal["prefill_ms", "decode_step_ms", "decode_tok_s"]
+
+UNSTATED_CONTEXT_TOKENS = 879.0
+"""Context of layer timings that state none: mean prompt and half the mean output of the
+conversation trace they were made for (763 and 232 tokens, arXiv:2406.01566)."""
+
+EAGER_BATCH_TOKENS = 2048.0
+"""Where static batches of prompts begin to slow down on an eager runtime."""
+
+SIGMA_LOG: Mapping[str, float] = {
+    "decode/static": 0.15,
+    "decode/serving": 0.20,
+    "decode/layer": 0.15,
+    "first token/static": 0.16,
+    "first token/serving": 0.25,
+}
+"""Standard deviation of log(predicted / measured) by group."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferencePrediction:
+    """One measured figure beside its prediction, both in the unit of the table's column.
+
+    Parameters
+    ----------
+    id, quantity : str
+        Row and column.
+    predicted, measured : float
+        ``prefill_ms`` and ``decode_step_ms`` in milliseconds, ``decode_tok_s`` in 1/s.
+    sigma_log : float
+        Standard deviation of the logarithm of the ratio to expect.
+    group : str
+        What is compared: first token or decoding, and how it was measured.
+    """
+
+    id: str
+    quantity: Quantity
+    predicted: float
+    measured: float
+    sigma_log: float
+    group: str
+
+    @property
+    def relative_error(self) -> float:
+        """``|predicted / measured - 1|``."""
+        return abs(self.predicted / self.measured - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceReport:
+    """Predictions of a table of published inference runs.
+
+    Parameters
+    ----------
+    predictions : tuple of InferencePrediction
+        In file order; a run has one or two.
+    errors : Errors
+        Of all of them; its rows are runs.
+    groups : mapping of str to Errors
+        By what is compared.
+    unpredicted : mapping of str to str
+        Row id to the reason.
+    """
+
+    predictions: tuple[InferencePrediction, ...]
+    errors: Errors
+    groups: Mapping[str, Errors]
+    unpredicted: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return JSON-ready fields."""
+        return {
+            **self.errors.as_dict(),
+            "groups": {name: errors.as_dict() for name, errors in self.groups.items()},
+            "predictions": [
+                {
+                    "id": p.id,
+                    "quantity": p.quantity,
+                    "predicted": p.predicted,
+                    "measured": p.measured,
+                    "sigma_log": p.sigma_log,
+                }
+                for p in self.predictions
+            ],
+            "unpredicted": dict(self.unpredicted),
+        }
+
+
+def predict_inference(
+    runs: Iterable[PublishedInference],
+    *,
+    unknown: Mapping[str, str] | None = None,
+    constants: InferenceConstants = SHIPPED,
+) -> InferenceReport:
+    """Compare the formulas with published measurements.
+
+    Parameters
+    ----------
+    runs : iterable of PublishedInference
+        See `scheduler.io.published_inference.read_published_inference`.
+    unknown : mapping of str to str, optional
+        Rows that could not be read into runs, and why; refused rows are added.
+    constants : InferenceConstants
+        Fitted constants.
+    """
+    unpredicted = dict(unknown or {})
+    predictions: list[InferencePrediction] = []
+    for run in runs:
+        try:
+            found = predict_run(run, constants)
+        except InputError as error:  # a precision outside the table
+            unpredicted[run.id] = str(error)
+            continue
+        if isinstance(found, Refusal):
+            unpredicted[run.id] = found.reason
+        else:
+            predictions += found
+    groups: dict[str, list[InferencePrediction]] = {}
+    for p in predictions:
+        groups.setdefault(p.group, []).append(p)
+    summary = {name: errors_of(groups[name]) for name in sorted(groups)}
+    return InferenceReport(tuple(predictions), errors_of(predictions), summary, unpredicted)
+
+
+def errors_of(predictions: Sequence[InferencePrediction]) -> Errors:
+    """Return the errors of some predictions, and how many runs they come from."""
+    if not predictions:
+        return Errors(0, math.nan, math.nan)
+    median, p90 = np.quantile([p.relative_error for p in predictions], (0.5, 0.9))
+    return Errors(len({p.id for p in predictions}), float(median), float(p90))
+
+
+def predict_run(
+    run: PublishedInference, constants: InferenceConstants = SHIPPED
+) -> tuple[InferencePrediction, ...] | Refusal:
+    """Predict the measured figures of one run, or say why the run is impossible.
+
+    Clients beyond the sequences that fit in memory queue for one to end. Decode tokens per
+    second are predicted where no step time is given; with one they are the same measurement
+    again.
+    """
+    replica = run_replica(run, constants)
+    if isinstance(replica, Refusal):
+        return replica
+    slots = run_memory(run).max_batch
+    if slots < 1:
+        return Refusal(
+            f"{run.model.name} does not fit on {run.tensor_parallel} x {run.accelerator.name}"
+        )
+    copies = run.count // run.tensor_parallel
+    batch = max(run.batch / copies, 1.0)
+    prompt, output = run.prompt_tokens, run.output_tokens or 1.0
+    first_s: float | None = None
+    if prompt is None:
+        step_s = decode_step_time_s(replica, batch, UNSTATED_CONTEXT_TOKENS)
+    elif run.kind == "serving":
+        served = min(batch, slots)
+        step_s = closed_loop_token_time_s(replica, served, prompt, output)
+        first_s = closed_loop_first_token_time_s(
+            replica, served, prompt, step_s, batches_prompts=batches_prompts(run.engine)
+        )
+        first_s += (batch - served) / served * output * step_s
+        batch = served
+    else:
+        step_s = decode_step_time_s(replica, batch, prompt + output / 2)
+        first_s = prefill_time_s(replica, prompt, batch)
+        tokens = batch * prompt
+        if replica.host_layer_s and tokens > EAGER_BATCH_TOKENS:
+            first_s *= (tokens / EAGER_BATCH_TOKENS) ** constants.eager_batch_exponent
+    return tuple(_compare(run, first_s, step_s, copies * batch))
+
+
+def run_memory(run: PublishedInference) -> ServingMemory:
+    """Return the memory of one accelerator of a published run."""
+    tokens = UNSTATED_CONTEXT_TOKENS
+    if run.prompt_tokens is not None:
+        tokens = run.prompt_tokens + (run.output_tokens or 1.0)
+    return serving_memory(
+        one_layer(run.model) if run.kind == "layer" else run.model,
+        find_precision(run.precision),
+        run.accelerator.memory_bytes,
+        run.tensor_parallel,
+        tokens,
+    )
+
+
+def _compare(
+    run: PublishedInference, first_s: float | None, step_s: float, sequences: float
+) -> Iterator[InferencePrediction]:
+    def figure(quantity: Quantity, predicted: float, measured: float) -> InferencePrediction:
+        what = "first token" if quantity == "prefill_ms" else "decode"
+        group = f"{what}/{run.kind}"
+        return InferencePrediction(run.id, quantity, predicted, measured, SIGMA_LOG[group], group)
+
+    if run.prefill_s is not None and first_s is not None:
+        yield figure("prefill_ms", first_s * 1e3, run.prefill_s * 1e3)
+    if run.decode_step_s is not None:
+        yield figure("decode_step_ms", step_s * 1e3, run.decode_step_s * 1e3)
+    elif run.decode_tokens_per_s is not None:
+        yield figure("decode_tok_s", sequences / step_s, run.decode_tokens_per_s)
+
+
+def closed_loop_token_time_s(
+    replica: Replica, clients: float, prompt_tokens: float, output_tokens: float
+) -> float:
+    """Return the time per output token with `clients` requests always in flight.
+
+    While one request decodes, each of the others is replaced once and interrupts it with
+    its prefill.
+    """
+    step_s = decode_step_time_s(replica, clients, prompt_tokens + output_tokens / 2)
+    return step_s + prompts_time_s(replica, prompt_tokens, (clients - 1) / output_tokens)
+
+
+def closed_loop_first_token_time_s(
+    replica: Replica,
+    clients: float,
+    prompt_tokens: float,
+    token_time_s: float,
+    *,
+    batches_prompts: bool,
+) -> float:
+    """Return the time to the first token with `clients` requests always in flight.
+
+    A new request waits for decode steps in progress, if any, and for its prefill.
+    Equal requests answered together come back together; software that processes waiting
+    prompts in one pass then makes each of them wait for all.
+    """
+    constants = replica.constants
+    together = min(clients, most_prompts(prompt_tokens)) if batches_prompts else 1.0
+    waiting_s = (clients - 1) / clients * constants.first_token_steps * token_time_s
+    prefill_s = prefill_time_s(replica, prompt_tokens, together)
+    return constants.first_token_s + waiting_s + prefill_s
+
+
+def run_replica(
+    run: PublishedInference, constants: InferenceConstants = SHIPPED
+) -> Replica | Refusal:
+    """Return the replica of a published run (of one layer where one layer was timed)."""
+    model = one_layer(run.model) if run.kind == "layer" else run.model
+    return build_replica(
+        model,
+        run.precision,
+        run.accelerator,
+        run.tensor_parallel,
+        usual_network(run.accelerator, run.tensor_parallel),
+        runtime=runtime_of(run.engine),
+        constants=constants,
+    )
+
+
+def batches_prompts(engine: str) -> bool:
+    """Return whether that software processes waiting prompts in one pass (TensorRT-LLM)."""
+    return any(name in engine.casefold() for name in ("trt", "tensorrt", "nim"))
+
+
+def runtime_of(engine: str) -> Runtime:
+    """Return how serving software of that name and version drives the device.
+
+    vLLM captures graphs since version 0.2.6 of December 2023.
+    """
+    name = engine.casefold()
+    vllm = re.search(r"vllm\D*(\d+)(?:\.(\d+))?", name)
+    if vllm is None:
+        return (
+            Runtime.EAGER
+            if name.startswith(("hf", "hugging", "transformers"))
+            else (Runtime.CAPTURED)
+        )
+    major, minor = int(vllm[1]), int(vllm[2] or 0)
+    early = major <= EAGER_VLLM_YEAR if major > FIRST_YEAR else (major, minor) <= (0, 2)
+    return Runtime.EAGER if early else Runtime.CAPTURED
+
+
+FIRST_YEAR, EAGER_VLLM_YEAR = 2000, 2023
+"""A version from the first on is a year; up to the second vLLM started every kernel."""
+
+
+@cache
+def one_layer(model: Model) -> Model:
+    """Return one transformer layer of `model`, without the vocabulary matrices."""
+    vocabulary = 2 * model.vocabulary * model.hidden
+    return replace(
+        model,
+        layers=1,
+        vocabulary=0,
+        parameters=(model.parameters - vocabulary) / model.layers,
+        active_parameters=(model.active_parameters - vocabulary) / model.layers,
+    )

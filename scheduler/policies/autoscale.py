@@ -1,0 +1,49 @@
+"""Replicas that follow the demand curve, ahead of it by the load time."""
+
+from __future__ import annotations
+
+from scheduler.core.units import us_from_s
+from scheduler.policies.provision import needed_capacity, top_up
+from scheduler.policies.view import ServiceNow, View
+
+KEEP_S = 600.0
+"""A replica stops only when it is not needed for this long: hysteresis."""
+
+
+class Autoscale:
+    """Keep each service at the capacity its demand asks for, loading included.
+
+    Capacity is started one load time before the curve asks for it, and stopped when the
+    curve does not ask for it within `KEEP_S` either. The curve is the forecast, which every
+    policy knows alike.
+    """
+
+    def provision(self, view: View) -> None:
+        """Stop the replicas that are not needed, start those that will be."""
+        for index, state in enumerate(view.services):
+            if state.ended:
+                continue
+            ahead_us = us_from_s(state.service.load_s)
+            horizon_us = max(ahead_us, us_from_s(KEEP_S))
+            now = view.now_us
+            self._shrink(view, index, state, needed_capacity(state, now, now + horizon_us))
+            top_up(view, index, state, needed_capacity(state, now, now + ahead_us), "best")
+            self._wake(view, state, ahead_us, horizon_us)
+
+    def _shrink(self, view: View, index: int, state: ServiceNow, keep_per_s: float) -> None:
+        modes = view.problem.service_modes[index]
+        mine = [(n, r) for n, r in view.replicas.items() if r.service == index]
+        left = len(mine)
+        # the least efficient and youngest go first
+        for number, replica in sorted(mine, key=lambda e: (-e[1].mode, -e[0])):
+            rate = modes[replica.mode].rate
+            if left <= state.service.min_replicas or state.coming_per_s - rate < keep_per_s:
+                continue
+            view.stop_replica(number)
+            left -= 1
+
+    def _wake(self, view: View, state: ServiceNow, ahead_us: int, horizon_us: int) -> None:
+        for at_us in state.times_us:
+            for lead_us in (ahead_us, horizon_us):
+                if at_us - lead_us > view.now_us:
+                    view.wake_at(at_us - lead_us)

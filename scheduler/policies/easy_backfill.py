@@ -1,0 +1,74 @@
+"""EASY backfilling (Lifka, "The ANL/IBM SP scheduling system", JSSPP 1995)."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from scheduler.core.occupancy import Occupancy
+from scheduler.policies.fifo import ArrivalQueue
+from scheduler.policies.provision import StaticPeak
+from scheduler.policies.view import View
+
+BACKFILL_DEPTH = 500
+"""Waiting jobs looked at behind the head (Slurm's ``bf_max_job_test`` defaults to 500)."""
+
+
+class EasyBackfill:
+    """The head of the queue holds a reservation; a later job may pass if it does not delay it.
+
+    The reservation is the earliest instant at which the expected ends of running jobs leave
+    a legal placement for the head. A later job passes if it is expected to end by then, or
+    if the head still has its placement with the later job in place.
+    """
+
+    def __init__(self) -> None:
+        self._queue = ArrivalQueue()
+        self._services = StaticPeak()
+
+    def decide(self, view: View) -> None:
+        """Start the head of the queue while it fits, then backfill around its reservation."""
+        self._services.provision(view)
+        self._queue.update(view)
+        head = self._queue.start_head(view)
+        if head is None or len(self._queue.jobs) < 2 or not any(view.occupancy.type_free):
+            return
+        shadow_us, then = _reserve(view, head)
+        self._backfill(view, shadow_us, then)
+
+    def _backfill(self, view: View, shadow_us: int, then: Occupancy) -> None:
+        failed: set[int] = set()
+        passed: set[int] = set()
+        for job in islice(self._queue.jobs, 1, 1 + BACKFILL_DEPTH):
+            c = view.class_of(job)
+            if c in failed:
+                continue
+            found = view.find(job, "first")
+            if found is None:
+                failed.add(c)
+                continue
+            mode, placement = found
+            if view.now_us + view.run_s(job, mode) * 1e6 > shadow_us:
+                if not then.fits(placement):
+                    continue
+                then.take(placement)
+            view.start(job, mode, placement)
+            passed.add(job)
+            if not any(view.occupancy.type_free):
+                break
+        if passed:
+            self._queue.jobs = type(self._queue.jobs)(
+                job for job in self._queue.jobs if job not in passed
+            )
+
+
+def _reserve(view: View, head: int) -> tuple[int, Occupancy]:
+    """Return when `head` can start, and what is free at that instant with it in place."""
+    then = view.occupancy.copy()
+    ends = sorted((view.expected_end_us(job), job) for job in view.running)
+    for at_us, job in ends:
+        then.give(view.running[job].placement)
+        found = view.find(head, "first", then)
+        if found is not None:
+            then.take(found[1])
+            return at_us, then
+    return 1 << 62, then  # blocked by replicas, outages or power: nothing can be promised

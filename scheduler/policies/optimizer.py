@@ -1,0 +1,230 @@
+"""The optimizer: placement rounds over everything that waits and runs, with a proof each."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from itertools import islice
+
+import numpy as np
+
+from scheduler.core.units import US_PER_S, us_from_s
+from scheduler.policies.autoscale import Autoscale
+from scheduler.policies.view import ClassQueues, View
+from scheduler.solver.greedy_round import greedy_round
+from scheduler.solver.prices import Prices
+from scheduler.solver.round_model import solve_round
+from scheduler.solver.round_types import Candidate, Held, Option, RoundAnswer
+
+ROUND_S = 120.0
+"""Least time between two full rounds; in between, what fits starts at once."""
+
+GAP_TOLERANCE = 0.01
+"""A greedy round within this of the price bound is taken without the exact model."""
+
+EXACT_TIME = 0.1
+"""Deterministic time limit of one exact round."""
+
+URGENCY = 10.0
+"""A job counts as urgent once its slack before the drain horizon is under 1/URGENCY of its
+remaining time."""
+
+DRAIN_EFFICIENCY = 0.85
+"""Share of the fleet that a backlog of gangs keeps busy while it drains."""
+
+IDLE_ROUND_S = 3600.0
+"""Time between full rounds while nothing changes but the slack of what waits."""
+
+LEAST_S = 60.0
+"""Remaining times below this count as this, so that crumbs do not push out real work."""
+
+
+class Optimizer:
+    """Starts, keeps, moves and preempts for the least mean JCT, without stretching the makespan.
+
+    A job is worth its weight over its remaining time (Smith's rule; for equal speeds the
+    round then runs the shortest remaining jobs first), in each mode in proportion to the
+    mode's rate, restart included. A long job grows urgent as its slack before the drain
+    horizon (the time in which the fleet could finish everything it knows of) runs out, so
+    that favouring short jobs does not leave long ones for the end. Each round maximises the
+    total worth under the exact placement rules and reports its bound.
+    """
+
+    def __init__(self) -> None:
+        self._queues = ClassQueues(key=lambda view, job: view.remaining_s(job))
+        self._services = Autoscale()
+        self._prices: Prices | None = None
+        self._last_round_us = -us_from_s(ROUND_S)
+        self._changed = False
+        self._fleet_rate: list[float] = []
+        self._drain_s = 0.0
+        self.counters = {"rounds": 0, "exact_rounds": 0, "worst_gap": 0.0}
+
+    def decide(self, view: View) -> None:
+        """Serve demand, then run a full round, or between rounds start what fits."""
+        if self._prices is None:
+            self._prices = Prices(len(view.problem.types))
+            self._fleet_rate = _fleet_rates(view)
+        self._services.provision(view)
+        self._queues.update(view)
+        if not view.waiting and not view.running:
+            return
+        self._changed |= bool(view.joined) or view.ended > 0
+        wait_us = us_from_s(ROUND_S if self._changed else IDLE_ROUND_S)
+        if view.now_us - self._last_round_us >= wait_us:
+            self._last_round_us = view.now_us
+            self._changed = False
+            self._round(view)
+        elif view.waiting:
+            self._start_what_fits(view)
+        if view.waiting or self._changed:
+            wait_us = us_from_s(ROUND_S if self._changed else IDLE_ROUND_S)
+            view.wake_at(self._last_round_us + wait_us)
+
+    # --- between rounds --------------------------------------------------------------
+
+    def _start_what_fits(self, view: View) -> None:
+        """Start waiting jobs by worth where a mode is worth the last round's prices."""
+        assert self._prices is not None
+        prices = self._prices.value.tolist()
+        heads = self._queues.heads(view)
+        order = [(*next(entries), c) for c, entries in heads.items()]
+        heapq.heapify(order)
+        while order and any(view.occupancy.type_free):
+            _, job, c = heapq.heappop(order)
+            if not self._start(view, job, prices):
+                continue
+            following = next(heads[c], None)
+            if following is not None:
+                heapq.heappush(order, (*following, c))
+
+    def _start(self, view: View, job: int, prices: list[float]) -> bool:
+        for option in self._options(view, job):
+            price = sum(prices[g.type_index] * g.count for g in option.shape.groups)
+            if option.utility < 0.5 * price:
+                continue
+            placement = view.occupancy.find(option.shape)
+            if placement is not None and view.power_allows(option.shape, placement):
+                view.start(job, option.mode, placement)
+                return True
+        return False
+
+    # --- a full round ----------------------------------------------------------------
+
+    def _round(self, view: View) -> None:
+        assert self._prices is not None
+        urgent = self._look_ahead(view)
+        candidates = self._waiting(view, urgent)
+        candidates += self._running(view, contended=bool(candidates))
+        if not candidates:
+            return
+        self.counters["rounds"] += 1
+        layout = view.occupancy.layout
+        bound = self._prices.search(layout, view.occupancy, candidates)
+        answer = greedy_round(layout, view.occupancy, candidates, bound)
+        if answer.gap > GAP_TOLERANCE:
+            self.counters["exact_rounds"] += 1
+            answer = solve_round(
+                view.problem, layout, view.occupancy, candidates,
+                hint=answer, deterministic_time=EXACT_TIME,
+            )  # fmt: skip
+        self.counters["worst_gap"] = max(self.counters["worst_gap"], answer.gap)
+        self._carry_out(view, candidates, answer)
+
+    def _look_ahead(self, view: View) -> list[int]:
+        """Set the drain horizon; return the waiting jobs whose slack runs out."""
+        self._drain_s = 0.0
+        if view.information == "none":
+            return []
+        longest_s = fluid_s = 0.0
+        remaining: list[tuple[float, int]] = []
+        for job in view.waiting:
+            left_s = view.remaining_s(job)
+            remaining.append((left_s, job))
+            fluid_s += left_s * self._fluid_share(view, job)
+        for job in view.running:
+            left_s = view.remaining_s(job)
+            longest_s = max(longest_s, left_s)
+            fluid_s += left_s * self._fluid_share(view, job)
+        longest_s = max(longest_s, max((r for r, _ in remaining), default=0.0))
+        self._drain_s = max(longest_s, fluid_s / DRAIN_EFFICIENCY)
+        late = [
+            (self._drain_s - left_s, job)
+            for left_s, job in remaining
+            if (self._drain_s - left_s) * URGENCY < left_s
+        ]
+        return [job for _, job in heapq.nsmallest(16, late)]
+
+    def _fluid_share(self, view: View, job: int) -> float:
+        """Return the share of the fleet that the job occupies if spread over all of it."""
+        c = view.class_of(job)
+        return view.modes(job)[0].rate / self._fleet_rate[c]
+
+    def _waiting(self, view: View, urgent: list[int]) -> list[Candidate]:
+        chosen: dict[int, None] = {}
+        capacity = sum(view.problem.capacity())
+        for c, entries in self._queues.heads(view).items():
+            least = min(m.count for m in view.problem.modes[c])
+            for _, job in islice(entries, min(48, 4 + capacity // (4 * least))):
+                chosen[job] = None
+        chosen.update(dict.fromkeys(urgent))
+        return [Candidate(job, self._options(view, job)) for job in chosen]
+
+    def _running(self, view: View, *, contended: bool) -> list[Candidate]:
+        candidates = []
+        for job, running in view.running.items():
+            if not view.preemptible(job):
+                continue
+            left_s = (view.expected_end_us(job) - view.now_us) / US_PER_S
+            restart_s = view.restart_us(job) / US_PER_S
+            worth = self._worth(view, job) * self._speed(view, job, left_s)
+            # what is stopped pays a restart later: that much more is staying worth
+            held = Held(running.placement, worth * (1 + restart_s / max(LEAST_S, left_s)))
+            better = tuple(o for o in self._options(view, job) if o.utility > held.utility)
+            if better or contended:
+                candidates.append(Candidate(job, better, held))
+        return candidates
+
+    def _worth(self, view: View, job: int) -> float:
+        """Return weight over remaining time, or over what slack is left if that is less."""
+        left_s = view.remaining_s(job)
+        if self._drain_s > 0:
+            left_s = min(left_s, max(0.0, self._drain_s - left_s) * URGENCY)
+        return view.weight(job) / max(LEAST_S, left_s)
+
+    @staticmethod
+    def _speed(view: View, job: int, run_s: float) -> float:
+        """Return ideal over actual remaining run time."""
+        least_s = max(1.0, view.remaining_s(job))
+        return least_s / max(least_s, run_s)
+
+    def _options(self, view: View, job: int) -> tuple[Option, ...]:
+        worth = self._worth(view, job)
+        found = [
+            Option(m, mode, worth * self._speed(view, job, view.run_s(job, m)))
+            for m, mode in enumerate(view.modes(job))
+        ]
+        return tuple(sorted(found, key=lambda o: (-o.utility, o.mode)))
+
+    def _carry_out(self, view: View, candidates: list[Candidate], answer: RoundAnswer) -> None:
+        kept = set(answer.kept)
+        for candidate in candidates:
+            if candidate.held is not None and candidate.job not in kept:
+                view.stop(candidate.job)
+        for job, mode, placement in answer.starts:
+            if view.power_allows(view.modes(job)[mode], placement):
+                view.start(job, mode, placement)
+
+
+def _fleet_rates(view: View) -> list[float]:
+    """Return, by class, the rate of the whole fleet working on jobs of that class."""
+    capacity = np.array(view.problem.capacity(), dtype=np.float64)
+    rates = []
+    for modes in view.problem.modes:
+        per_accelerator = np.zeros(len(capacity))
+        for mode in modes:
+            for group in mode.groups:
+                t = group.type_index
+                per_accelerator[t] = max(per_accelerator[t], mode.rate / mode.count)
+        rates.append(float(per_accelerator @ capacity) or math.inf)
+    return rates

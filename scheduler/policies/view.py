@@ -1,0 +1,297 @@
+"""What a policy sees of the present, and what it may decide."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from scheduler.core.occupancy import Fit, Occupancy
+from scheduler.core.problem import Mode, Problem
+from scheduler.core.run import Placement
+from scheduler.core.units import US_PER_S, us_from_s
+from scheduler.core.workload import Service
+
+Information = Literal["exact", "estimates", "none"]
+"""What may be known of remaining work: the truth; user estimates; only attained service."""
+
+INFORMATION_LEVELS: tuple[Information, ...] = ("exact", "estimates", "none")
+
+UNKNOWN_PRIOR_S = 60.0
+"""Expected run time of a job that has not run yet, where nothing is known of it."""
+
+
+@dataclass(slots=True)
+class RunningJob:
+    """A job on accelerators: where, how, since when."""
+
+    mode: int
+    placement: Placement
+    start_us: int
+    overhead_us: int
+    end_us: int
+
+
+@dataclass(slots=True)
+class RunningReplica:
+    """A replica on accelerators; it serves from `serves_us`."""
+
+    service: int
+    mode: int
+    placement: Placement
+    start_us: int
+    serves_us: int
+
+
+class ServiceNow(Protocol):
+    """A service at present."""
+
+    @property
+    def service(self) -> Service:
+        """Demand curve and rules."""
+        ...
+
+    @property
+    def times_us(self) -> list[int]:
+        """Start of each step of the demand curve."""
+        ...
+
+    @property
+    def coming_per_s(self) -> float:
+        """Rate of all replicas, those that still load included."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether the service has been switched off."""
+        ...
+
+
+class Actions(Protocol):
+    """Carries out what a policy decides, at once."""
+
+    def start(self, job: int, mode: int, placement: Placement) -> None:
+        """Start a waiting job."""
+        ...
+
+    def stop(self, job: int) -> None:
+        """Preempt a running job; it saves its state and waits again."""
+        ...
+
+    def start_replica(self, service: int, mode: int, placement: Placement) -> None:
+        """Start a replica of a service."""
+        ...
+
+    def stop_replica(self, replica: int) -> None:
+        """Stop a replica."""
+        ...
+
+
+class Policy(Protocol):
+    """Decides what starts and stops now. One instance plays one run."""
+
+    def decide(self, view: View) -> None:
+        """Look at the view and call its `start`, `stop`, `start_replica`, `stop_replica`.
+
+        Called once per instant at which something happened; every call takes effect at
+        once, so that the view always shows the state that the decisions so far have made.
+        """
+        ...
+
+
+class View:
+    """The present state of a run, as far as a policy may know it, and the means to act.
+
+    Attributes
+    ----------
+    problem : Problem
+        Cluster, workload, modes.
+    now_us : int
+        Present instant.
+    occupancy : Occupancy
+        Free accelerators. Policies do not change it; they plan on a `copy()`.
+    waiting : dict of int to None
+        Released jobs that hold nothing.
+    joined : list of int
+        Jobs that joined `waiting` since the last decision.
+    ended : int
+        Allocations that ended by themselves (finish, failure) since the last decision.
+    running : dict of int to RunningJob
+        Jobs that hold accelerators.
+    replicas : dict of int to RunningReplica
+        Replicas by number, in order of their start.
+    services : sequence of ServiceNow
+        By service index.
+    information : str
+        How much `remaining_s` tells.
+    start, stop, start_replica, stop_replica : callable
+        See `Actions`; an illegal decision raises `PolicyError`.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        occupancy: Occupancy,
+        information: Information,
+        remaining_work: Callable[[int], float],
+        attained_s: Callable[[int], float],
+        power_allows: Callable[[Mode, Placement], bool],
+        services: Sequence[ServiceNow],
+        actions: Actions,
+    ) -> None:
+        self.problem = problem
+        self.occupancy = occupancy
+        self.information = information
+        self.now_us = 0
+        self.waiting: dict[int, None] = {}
+        self.joined: list[int] = []
+        self.ended = 0
+        self.running: dict[int, RunningJob] = {}
+        self.replicas: dict[int, RunningReplica] = {}
+        self.wake_us: int | None = None
+        self._remaining_work = remaining_work
+        self._attained_s = attained_s
+        self._power_allows = power_allows
+        self.services = services
+        self.start = actions.start
+        self.stop = actions.stop
+        self.start_replica = actions.start_replica
+        self.stop_replica = actions.stop_replica
+        jobs = problem.workload.jobs
+        self._class_of: list[int] = jobs.class_index.tolist()
+        self._estimate_s: list[float] = jobs.estimate_s.tolist()
+        self._weight: list[float] = jobs.weight.tolist()
+        self._best_rate = [max((m.rate for m in ms), default=0.0) for ms in problem.modes]
+        self._restart_us = [us_from_s(c.restart_s) for c in problem.workload.classes]
+        self._caps_power = any(s.power_cap_w is not None for s in problem.cluster.sites)
+
+    @property
+    def now_s(self) -> float:
+        """Present instant in seconds."""
+        return self.now_us / US_PER_S
+
+    def class_of(self, job: int) -> int:
+        """Return the job's class index."""
+        return self._class_of[job]
+
+    def modes(self, job: int) -> tuple[Mode, ...]:
+        """Return the job's modes, fastest first."""
+        return self.problem.modes[self._class_of[job]]
+
+    def weight(self, job: int) -> float:
+        """Return the job's weight."""
+        return self._weight[job]
+
+    def preemptible(self, job: int) -> bool:
+        """Return whether the job may be stopped."""
+        return self.problem.workload.classes[self._class_of[job]].preemptible
+
+    def restart_us(self, job: int) -> int:
+        """Return how long a start of the job holds accelerators without progress."""
+        return self._restart_us[self._class_of[job]]
+
+    def remaining_s(self, job: int) -> float:
+        """Return the remaining run time in the job's fastest mode, as far as it is known.
+
+        ``exact``: the truth. ``estimates``: the user's estimate less what was attained; an
+        estimate that has run out counts as half the attained time, and a missing one as
+        unknown. ``none``: a job is expected to need as much again as it has had, which is
+        exact for a Pareto tail of index 2 and orders jobs by least attained service.
+        """
+        if self.information == "exact":
+            return self._remaining_work(job) / self._best_rate[self._class_of[job]]
+        attained = self._attained_s(job)
+        estimate = self._estimate_s[job]
+        if self.information == "estimates" and not math.isnan(estimate):
+            left = estimate - attained
+            return left if left > 0 else max(UNKNOWN_PRIOR_S, 0.5 * attained)
+        return max(UNKNOWN_PRIOR_S, attained)
+
+    def run_s(self, job: int, mode: int) -> float:
+        """Return how long the job would still hold accelerators if started in `mode` now."""
+        c = self._class_of[job]
+        factor = self._best_rate[c] / self.problem.modes[c][mode].rate
+        return self.remaining_s(job) * factor + self._restart_us[c] / US_PER_S
+
+    def expected_end_us(self, job: int) -> int:
+        """Return when a running job is expected to end, as far as it is known."""
+        running = self.running[job]
+        if self.information == "exact":
+            return running.end_us
+        c = self._class_of[job]
+        factor = self._best_rate[c] / self.problem.modes[c][running.mode].rate
+        overhead = max(0, running.start_us + running.overhead_us - self.now_us)
+        return self.now_us + overhead + max(1, us_from_s(self.remaining_s(job) * factor))
+
+    def find(
+        self, job: int, fit: Fit = "best", occupancy: Occupancy | None = None
+    ) -> tuple[int, Placement] | None:
+        """Return the fastest mode that has a legal placement now, and that placement."""
+        where = self.occupancy if occupancy is None else occupancy
+        for index, mode in enumerate(self.modes(job)):
+            placement = where.find(mode, fit)
+            if placement is not None and self.power_allows(mode, placement):
+                return index, placement
+        return None
+
+    def power_allows(self, mode: Mode, placement: Placement) -> bool:
+        """Return whether the power caps leave room for `mode` on `placement`."""
+        return not self._caps_power or self._power_allows(mode, placement)
+
+    def wake_at(self, at_us: int) -> None:
+        """Ask to be called at `at_us` (the earliest request counts) even if nothing happens."""
+        if at_us > self.now_us and (self.wake_us is None or at_us < self.wake_us):
+            self.wake_us = at_us
+
+
+class ClassQueues:
+    """Waiting jobs by class, each class in order of a key that is fixed while a job waits.
+
+    Jobs of one class want the same placements, so once the first of a class cannot start,
+    none behind it can: a policy drops the class and goes on with the others.
+
+    Parameters
+    ----------
+    key : callable
+        ``key(view, job)``; smaller comes first. Ties go to the lower job index.
+    """
+
+    def __init__(self, key: Callable[[View, int], float]) -> None:
+        self._key = key
+        self._key_of: dict[int, float] = {}
+        self._queues: dict[int, list[tuple[float, int]]] = {}
+
+    def update(self, view: View) -> None:
+        """Take in the jobs that joined since the last decision."""
+        for job in view.joined:
+            if job not in view.waiting:
+                continue
+            entry = (self._key(view, job), job)
+            self._key_of[job] = entry[0]
+            queue = self._queues.setdefault(view.class_of(job), [])
+            at = bisect.bisect_left(queue, entry)
+            if at == len(queue) or queue[at] != entry:
+                queue.insert(at, entry)
+
+    def heads(self, view: View) -> dict[int, Iterator[tuple[float, int]]]:
+        """Return, by class, an iterator of ``(key, job)`` over the jobs that wait."""
+        alive = {}
+        for class_index in sorted(self._queues):
+            queue = self._queues[class_index]
+            stale = 0
+            while stale < len(queue) and not self._waits(queue[stale], view):
+                stale += 1
+            del queue[:stale]
+            if queue:
+                alive[class_index] = self._entries(queue, view)
+            else:
+                del self._queues[class_index]
+        return alive
+
+    def _waits(self, entry: tuple[float, int], view: View) -> bool:
+        return entry[1] in view.waiting and self._key_of[entry[1]] == entry[0]
+
+    def _entries(self, queue: list[tuple[float, int]], view: View) -> Iterator[tuple[float, int]]:
+        return (entry for entry in queue if self._waits(entry, view))

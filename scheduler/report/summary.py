@@ -1,0 +1,149 @@
+"""Many replays of one policy drawn together: means, intervals, ledger, bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from scheduler.core.metrics import Interval, Metrics, interval, paired_difference
+from scheduler.core.units import US_PER_S, s_from_us
+from scheduler.execute import ReplayResult
+
+BOUNDS: tuple[str, ...] = ("mean_jct_s", "makespan_s")
+"""Metrics that `scheduler.core.bounds` bounds from below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One policy over its replays.
+
+    Parameters
+    ----------
+    policy, information : str
+        Who decided, and what it was allowed to know.
+    seeds : tuple of int
+        One per replay.
+    horizon_s, accelerator_s : float
+        Mean length of the accounting period, and mean of capacity times that.
+    figures : mapping of str to Interval
+        By the names of `scheduler.core.metrics.Metrics`: mean over replays, 95 % interval.
+    ledger : mapping of str to float
+        Mean accelerator-seconds by cause; they sum to `accelerator_s`.
+    by_type, by_domain : mapping of str to mapping of str to float
+        The same by accelerator type, and by innermost domain.
+    bounds : mapping of str to float
+        Mean of what no schedule can better, by metric.
+    violations : tuple of str
+        Every rule that a replay broke, as text.
+    against : str
+        Policy that the differences are taken from, ``""`` for itself.
+    differences : mapping of str to Interval
+        This policy's figure less the other's, seed by seed.
+    """
+
+    policy: str
+    information: str
+    seeds: tuple[int, ...]
+    horizon_s: float
+    accelerator_s: float
+    figures: Mapping[str, Interval]
+    ledger: Mapping[str, float]
+    by_type: Mapping[str, Mapping[str, float]]
+    by_domain: Mapping[str, Mapping[str, float]]
+    bounds: Mapping[str, float]
+    violations: tuple[str, ...]
+    against: str = ""
+    differences: Mapping[str, Interval] | None = None
+
+    def mean(self, name: str) -> float:
+        """Return the mean of a figure by name."""
+        return self.figures[name].mean
+
+    def share(self, cause: str) -> float:
+        """Return the share of all accelerator-time booked to `cause`."""
+        return self.ledger[cause] / self.accelerator_s if self.accelerator_s else 0.0
+
+    def gap(self, name: str = "mean_jct_s") -> float:
+        """Return how far the figure lies above its bound, as a fraction of the bound."""
+        bound = self.bounds.get(name, math.nan)
+        return self.mean(name) / bound - 1 if bound > 0 else math.nan
+
+
+def summarise(results: Sequence[ReplayResult]) -> list[Summary]:
+    """Draw the replays of each policy together.
+
+    Parameters
+    ----------
+    results : sequence of ReplayResult
+        All policies under the same seeds, as `scheduler.execute.replay` returns them.
+
+    Returns
+    -------
+    list of Summary
+        In order of first appearance. Differences are taken from the first policy.
+    """
+    by_policy: dict[str, list[ReplayResult]] = {}
+    for result in results:
+        by_policy.setdefault(result.cell.policy, []).append(result)
+    first = next(iter(by_policy.values()), [])
+    return [_summary(group, None if group is first else first) for group in by_policy.values()]
+
+
+def half_width(figure: Interval) -> float:
+    """Return half the length of an interval; NaN where there is none (a single replay)."""
+    return (figure.high - figure.low) / 2 if math.isfinite(figure.low) else math.nan
+
+
+def is_clear(figure: Interval) -> bool:
+    """Return whether the interval keeps away from zero."""
+    return figure.low > 0 or figure.high < 0
+
+
+def _summary(results: list[ReplayResult], reference: list[ReplayResult] | None) -> Summary:
+    names = [f.name for f in fields(Metrics)]
+    return Summary(
+        policy=results[0].cell.policy,
+        information=results[0].information,
+        seeds=tuple(r.cell.seed for r in results),
+        horizon_s=_mean([s_from_us(r.horizon_us) for r in results]),
+        accelerator_s=_mean([r.ledger.total_us() / US_PER_S for r in results]),
+        figures={n: interval([getattr(r.metrics, n) for r in results]) for n in names},
+        ledger=_mean_of([r.ledger.by_cause() for r in results]),
+        by_type=_mean_of_rows([r.ledger.by_type() for r in results]),
+        by_domain=_mean_of_rows([r.ledger.by_domain() for r in results]),
+        bounds={n: _mean([getattr(r.bounds, n) for r in results]) for n in BOUNDS},
+        violations=tuple(
+            f"{r.cell.policy}, seed {r.cell.seed}: {v.code}: {v.message}"
+            for r in results
+            for v in r.violations
+        ),
+        against=reference[0].cell.policy if reference else "",
+        differences=_differences(names, results, reference) if reference else None,
+    )
+
+
+def _differences(
+    names: list[str], results: list[ReplayResult], reference: list[ReplayResult]
+) -> dict[str, Interval]:
+    assert [r.cell.seed for r in results] == [r.cell.seed for r in reference]
+    return {
+        n: paired_difference(
+            [getattr(r.metrics, n) for r in results], [getattr(r.metrics, n) for r in reference]
+        )
+        for n in names
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: _mean([row[key] for row in rows]) for key in rows[0]}
+
+
+def _mean_of_rows(
+    tables: Sequence[Mapping[str, Mapping[str, float]]],
+) -> dict[str, dict[str, float]]:
+    return {key: _mean_of([table[key] for table in tables]) for key in tables[0]}

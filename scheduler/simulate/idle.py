@@ -1,0 +1,178 @@
+"""Why free accelerators are free, right now.
+
+For the free accelerators of one node, with F the free accelerators of its type in the
+fleet and *shape* any (gang, level, slots) that a waiting job or an unserved service may
+use on this type:
+
+- nothing waits: ``no_demand``;
+- jobs wait, none has a shape on this type: ``incompatible``;
+- some shape has a legal placement now and one of its slots fits on this node: ``policy``,
+  or ``power_cap`` where the power cap forbids each of those shapes;
+- else some shape asks for at most F accelerators: ``shape``;
+- else ``gang_wait``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from scheduler.core.ledger import Cause
+from scheduler.core.occupancy import Layout, Occupancy
+from scheduler.core.problem import Mode, Problem
+from scheduler.core.run import Placement
+from scheduler.core.workload import IntArray
+
+
+class IdleBook:
+    """Books free accelerator-time to causes, lazily, pool by pool.
+
+    Parameters
+    ----------
+    problem : Problem
+        Cluster and modes.
+    layout : Layout
+        Its look-ups.
+    occupancy : Occupancy
+        The live free counts.
+    power_allows : callable
+        Whether the caps leave room for a mode on a placement.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        layout: Layout,
+        occupancy: Occupancy,
+        power_allows: Callable[[Mode, Placement], bool],
+    ) -> None:
+        pools = len(problem.pools)
+        self._problem = problem
+        self._layout = layout
+        self._occupancy = occupancy
+        self._power_allows = power_allows
+        self._caps_power = any(s.power_cap_w is not None for s in problem.cluster.sites)
+        self._rates: list[dict[Cause, int]] = [{} for _ in range(pools)]
+        self._since = [0] * pools
+        self._amounts = [[0] * len(Cause) for _ in range(pools)]
+        self._by_waiting: dict[tuple[frozenset[int], frozenset[int]], list[tuple[Mode, ...]]] = {}
+        self._waiting: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+
+    def refresh(self, now_us: int, classes: frozenset[int], services: frozenset[int]) -> None:
+        """Classify what is free from `now_us` on.
+
+        Parameters
+        ----------
+        now_us : int
+            Present instant, after every decision at it.
+        classes : frozenset of int
+            Classes of the waiting jobs.
+        services : frozenset of int
+            Services whose demand exceeds the capacity of their replicas.
+        """
+        occupancy = self._occupancy
+        waiting = (classes, services)
+        shapes = self._by_waiting.get(waiting)
+        if shapes is None:
+            shapes = self._by_waiting[waiting] = self._shapes(classes, services)
+        anything = bool(classes or services)
+        layout = self._layout
+        for t, pools in enumerate(layout.type_pools):
+            if not occupancy.type_free[t]:
+                for p in pools:
+                    if self._rates[p]:
+                        self._set(p, {}, now_us)
+                continue
+            here = shapes[t]
+            if not here:
+                cause = Cause.INCOMPATIBLE if anything else Cause.NO_DEMAND
+                for p in pools:
+                    free = occupancy.pool_free[p]
+                    self._set(p, {cause: free} if free else {}, now_us)
+                continue
+            self._classify(t, pools, here, now_us)
+
+    def close(self, end_us: int) -> IntArray:
+        """Return accelerator-microseconds by pool and cause, shape (pools, causes)."""
+        for p in range(len(self._rates)):
+            self._set(p, {}, end_us)
+        return np.array(self._amounts, dtype=np.int64).reshape(len(self._rates), len(Cause))
+
+    def _set(self, pool: int, rates: dict[Cause, int], now_us: int) -> None:
+        old = self._rates[pool]
+        if old == rates:
+            return
+        elapsed = now_us - self._since[pool]
+        if elapsed:
+            amounts = self._amounts[pool]
+            for cause, count in old.items():
+                amounts[cause] += count * elapsed
+        self._rates[pool] = rates
+        self._since[pool] = now_us
+
+    def _shapes(self, classes: Iterable[int], services: Iterable[int]) -> list[tuple[Mode, ...]]:
+        problem = self._problem
+        seen: list[dict[tuple[object, ...], Mode]] = [{} for _ in problem.types]
+        tables = [problem.modes[c] for c in sorted(classes)]
+        tables += [problem.service_modes[s] for s in sorted(services)]
+        for modes in tables:
+            for mode in modes:
+                power = mode.power_w if self._caps_power else 0.0
+                for group in mode.groups:
+                    key = (mode.level, mode.groups, power)
+                    seen[group.type_index].setdefault(key, mode)
+        return [tuple(found.values()) for found in seen]
+
+    def _classify(
+        self, t: int, pools: tuple[int, ...], here: tuple[Mode, ...], now_us: int
+    ) -> None:
+        occupancy = self._occupancy
+        startable: list[tuple[Mode, bool]] = []
+        for mode in here:
+            placement = occupancy.find(mode)
+            if placement is not None:
+                startable.append((mode, self._power_allows(mode, placement)))
+        blocked = Cause.SHAPE if self._some_gang_fits(here) else Cause.GANG_WAIT
+        for p in pools:
+            if not occupancy.pool_free[p]:
+                self._set(p, {}, now_us)
+                continue
+            allowed = self._least_slot(startable, p, t, power_ok=True)
+            capped = self._least_slot(startable, p, t, power_ok=False)
+            rates: dict[Cause, int] = {}
+            for f, nodes in enumerate(occupancy.counts[p]):
+                if not f or not nodes:
+                    continue
+                if f >= allowed:
+                    cause = Cause.POLICY
+                elif f >= capped:
+                    cause = Cause.POWER_CAP
+                else:
+                    cause = blocked
+                rates[cause] = rates.get(cause, 0) + f * nodes
+            self._set(p, rates, now_us)
+
+    def _some_gang_fits(self, here: tuple[Mode, ...]) -> bool:
+        free = self._occupancy.type_free
+        return any(all(free[g.type_index] >= g.count for g in m.groups) for m in here)
+
+    def _least_slot(
+        self, startable: list[tuple[Mode, bool]], pool: int, t: int, *, power_ok: bool
+    ) -> int:
+        """Return the smallest free count of a node of `pool` that a startable shape can use."""
+        least = 1 << 30
+        for mode, allowed in startable:
+            if allowed is not power_ok:
+                continue
+            for group in mode.groups:
+                if group.type_index != t or group.slots[-1] >= least:
+                    continue
+                if mode.level and not self._domain_has_room(mode, pool):
+                    continue
+                least = group.slots[-1]
+        return least
+
+    def _domain_has_room(self, mode: Mode, pool: int) -> bool:
+        domain = self._problem.pools[pool].domains[mode.level - 1]
+        return self._occupancy.has_room(mode, domain)

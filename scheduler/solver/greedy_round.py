@@ -1,0 +1,156 @@
+"""A good round at once, by utility per accelerator.
+
+It hints the exact model, and is the answer where the price bound shows that nothing better
+exists, which is most rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scheduler.core.occupancy import Layout, Occupancy
+from scheduler.core.problem import Mode
+from scheduler.core.run import Placement, Status
+from scheduler.solver.round_types import Candidate, Option, RoundAnswer
+
+
+def greedy_round(
+    layout: Layout, occupancy: Occupancy, candidates: Sequence[Candidate], bound: float
+) -> RoundAnswer:
+    """Keep what runs; start by utility per accelerator, evicting what is worth less.
+
+    Parameters
+    ----------
+    layout, occupancy : Layout, Occupancy
+        Fleet and what is free now.
+    candidates : sequence of Candidate
+        As for `solve_round`.
+    bound : float
+        From `Prices.search`.
+
+    Returns
+    -------
+    RoundAnswer
+        Feasible, with that bound.
+    """
+    scratch = occupancy.copy()
+    kept = {c.job: c for c in candidates if c.held is not None}
+    order = sorted(
+        (c for c in candidates if c.held is None and c.options),
+        key=lambda c: (-_density(c.options[0]), c.job),
+    )
+    weakest = sorted(kept.values(), key=_held_density)
+    starts: dict[int, tuple[Option, Placement]] = {}
+    for candidate in order:
+        found = _first_fit(scratch, candidate.options)
+        if found is None:
+            victims = _victims(layout, scratch, candidate, weakest, kept)
+            for victim in victims:
+                assert victim.held is not None
+                scratch.give(victim.held.placement)
+                del kept[victim.job]
+            if victims:
+                found = _first_fit(scratch, candidate.options)
+        if found is not None:
+            scratch.take(found[1])
+            starts[candidate.job] = found
+    for candidate in candidates:  # what runs moves where that pays, and what was evicted may return
+        if candidate.held is not None:
+            _settle(scratch, candidate, kept, starts)
+    objective = sum(option.utility for option, _ in starts.values())
+    objective += sum(c.held.utility for c in kept.values() if c.held is not None)
+    closed = bound - objective <= 1e-9 * bound
+    return RoundAnswer(
+        tuple((job, option.mode, place) for job, (option, place) in starts.items()),
+        tuple(kept),
+        objective,
+        max(bound, objective),
+        Status.OPTIMAL if closed else Status.FEASIBLE,
+    )
+
+
+def _density(option: Option) -> float:
+    return option.utility / option.shape.count
+
+
+def _held_density(candidate: Candidate) -> tuple[float, int]:
+    assert candidate.held is not None
+    return candidate.held.utility / sum(candidate.held.placement.counts), candidate.job
+
+
+def _first_fit(scratch: Occupancy, options: Sequence[Option]) -> tuple[Option, Placement] | None:
+    for option in options:
+        placement = scratch.find(option.shape)
+        if placement is not None:
+            return option, placement
+    return None
+
+
+def _victims(
+    layout: Layout,
+    scratch: Occupancy,
+    candidate: Candidate,
+    weakest: Sequence[Candidate],
+    kept: dict[int, Candidate],
+) -> list[Candidate]:
+    """Return running candidates, worth less together, whose places let `candidate` start."""
+    options = [o for o in candidate.options if _reachable(layout, o.shape)]
+    if not options:
+        return []
+    types = {g.type_index for o in options for g in o.shape.groups}
+    worth = options[0].utility
+    then: Occupancy | None = None
+    chosen: list[Candidate] = []
+    for victim in weakest:
+        if victim.job not in kept or victim.held is None:
+            continue
+        worth -= victim.held.utility
+        if worth <= 0:
+            return []
+        nodes = victim.held.placement.nodes
+        if not any(layout.pool_type[layout.node_pool[n]] in types for n in nodes):
+            worth += victim.held.utility
+            continue
+        if then is None:
+            then = scratch.copy()
+        then.give(victim.held.placement)
+        chosen.append(victim)
+        fitting = _first_fit(then, options)
+        if fitting is not None:
+            lost = sum(c.held.utility for c in chosen if c.held is not None)
+            return chosen if fitting[0].utility > lost else []
+    return []
+
+
+def _reachable(layout: Layout, mode: Mode) -> bool:
+    return all(layout.type_pools[g.type_index] for g in mode.groups)
+
+
+def _settle(
+    scratch: Occupancy,
+    candidate: Candidate,
+    kept: dict[int, Candidate],
+    starts: dict[int, tuple[Option, Placement]],
+) -> None:
+    held = candidate.held
+    assert held is not None
+    if candidate.job in kept:
+        better = [o for o in candidate.options if o.utility > held.utility]
+        if not better:
+            return
+        scratch.give(held.placement)
+        found = _first_fit(scratch, better)
+        if found is None:
+            scratch.take(held.placement)
+            return
+        del kept[candidate.job]
+    elif scratch.fits(held.placement):
+        scratch.take(held.placement)
+        kept[candidate.job] = candidate
+        return
+    else:
+        found = _first_fit(scratch, candidate.options)
+        if found is None:
+            return
+    scratch.take(found[1])
+    starts[candidate.job] = found

@@ -1,0 +1,34 @@
+"""The rule on what nodes hold at every instant, by sweep line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from scheduler.core.run import Violation
+from scheduler.core.units import s_from_us
+from scheduler.verify.facts import Facts, Hold
+
+
+def node_capacity(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
+    """``capacity``: jobs and replicas together never hold more than a node has.
+
+    All changes are sorted by (node, instant, releases first); their running sum is the
+    use of each node in turn, since a node's changes cancel out.
+    """
+    rows: list[tuple[int, int, int]] = []
+    for hold in holds:
+        for node_index, count in hold.held:
+            rows.append((node_index, hold.start_us, count))
+            rows.append((node_index, hold.end_us, -count))
+    node, at, change = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    order = np.lexsort((change, at, node))
+    node, at, change = node[order], at[order], change[order]
+    used = np.cumsum(change)
+    size = np.array(facts.node_size, dtype=np.int64)[node]
+    over = used > size
+    begins = over & ~np.concatenate(([False], over[:-1] & (node[1:] == node[:-1])))
+    for i in np.flatnonzero(begins).tolist():
+        text = f"{used[i]} accelerators held of {size[i]}"
+        yield Violation("capacity", text, "", facts.node_id(int(node[i])), s_from_us(int(at[i])))

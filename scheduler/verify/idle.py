@@ -1,0 +1,123 @@
+"""Why idle accelerators were idle, from the definition, instant by instant.
+
+For a free accelerator on a node that is up, with a *shape* any mode of a waiting class or
+of a service that lacks capacity which uses the accelerator's type:
+
+1. nothing waits: ``no_demand``;
+2. no shape: ``incompatible``;
+3. some shape has a legal placement on free accelerators with a slot on this node:
+   ``policy`` if the power caps allow one of these placements, else ``power_cap``;
+4. some shape asks, for each of its types, at most what is free in the fleet: ``shape``;
+5. otherwise ``gang_wait``.
+
+Exact and slow: everything is looked at afresh between any two changes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scheduler.core.ledger import Cause
+from scheduler.core.problem import Mode, Problem
+from scheduler.core.workload import IntArray
+from scheduler.verify.facts import Facts, Hold
+from scheduler.verify.legal import startable_on, uncapped
+from scheduler.verify.power import added_w, idle_draw_w
+from scheduler.verify.waiting import Want
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The state of the fleet between two changes.
+
+    Parameters
+    ----------
+    free : tuple of int
+        Free accelerators by node; 0 where it is down.
+    spare_w : tuple of float
+        Watts left under the cap by site; infinite where there is no cap. What a node that
+        is down draws when idle stays reserved, so that it can come back.
+    modes : tuple of Mode
+        Shapes of everything that waits.
+    """
+
+    free: tuple[int, ...]
+    spare_w: tuple[float, ...]
+    modes: tuple[Mode, ...]
+
+
+def instants_of(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> list[int]:
+    """Return the instants, from 0 to the horizon, at which anything changes."""
+    at = {0, facts.end_us}
+    at.update(t for span in itertools.chain(*facts.downs) for t in span)
+    at.update(t for hold in holds for t in (hold.start_us, hold.end_us))
+    at.update(t for want in wants for t in (want.start_us, want.end_us))
+    return sorted(t for t in at if 0 <= t <= facts.end_us)
+
+
+def idle_us(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> IntArray:
+    """Return idle accelerator-microseconds by pool and cause, shape (pools, causes)."""
+    amounts = np.zeros((len(facts.problem.pools), len(Cause)), dtype=np.int64)
+    instants = instants_of(facts, holds, wants)
+    for start_us, end_us in itertools.pairwise(instants):
+        live = [h for h in holds if h.start_us <= start_us < h.end_us]
+        keys = {w.key for w in wants if w.start_us <= start_us < w.end_us}
+        moment = _moment(facts, live, sorted(keys), start_us)
+        seen: dict[tuple[int, int], Cause] = {}
+        for node, free in enumerate(moment.free):
+            if free <= 0:
+                continue
+            pool = facts.node_pool[node]
+            if (pool, free) not in seen:
+                seen[pool, free] = _cause(facts, moment, node, waits=bool(keys))
+            amounts[pool, seen[pool, free]] += free * (end_us - start_us)
+    return amounts
+
+
+def _moment(facts: Facts, live: Sequence[Hold], keys: Sequence[int], at_us: int) -> Moment:
+    problem = facts.problem
+    cluster = problem.cluster
+    free = list(facts.node_size)
+    draw_w = [0.0] * len(cluster.sites)
+    for node, idle_w in enumerate(idle_draw_w(facts)):
+        if any(start <= at_us < end for start, end in facts.downs[node]):
+            free[node] = 0
+        draw_w[facts.node_site[node]] += idle_w
+    for hold in live:
+        for node, count in hold.held:
+            free[node] -= count
+            extra_w = count * added_w(facts, hold.mode, facts.node_type[node])
+            draw_w[facts.node_site[node]] += extra_w
+    spare_w = tuple(
+        float("inf") if site.power_cap_w is None else site.power_cap_w - draw
+        for site, draw in zip(cluster.sites, draw_w, strict=True)
+    )
+    return Moment(tuple(free), spare_w, tuple(m for key in keys for m in _modes(problem, key)))
+
+
+def _modes(problem: Problem, key: int) -> tuple[Mode, ...]:
+    return problem.modes[key] if key >= 0 else problem.service_modes[-1 - key]
+
+
+def _cause(facts: Facts, moment: Moment, node: int, *, waits: bool) -> Cause:
+    if not waits:
+        return Cause.NO_DEMAND
+    t = facts.node_type[node]
+    shapes = [m for m in moment.modes if any(g.type_index == t for g in m.groups)]
+    if not shapes:
+        return Cause.INCOMPATIBLE
+    free = moment.free
+    if any(startable_on(facts, free, moment.spare_w, mode, node) for mode in shapes):
+        return Cause.POLICY
+    if any(startable_on(facts, free, uncapped(facts), mode, node) for mode in shapes):
+        return Cause.POWER_CAP
+    total = [0] * len(facts.problem.types)
+    for other, count in enumerate(free):
+        total[facts.node_type[other]] += max(count, 0)
+    if any(all(total[g.type_index] >= g.count for g in m.groups) for m in shapes):
+        return Cause.SHAPE
+    return Cause.GANG_WAIT
