@@ -1,7 +1,7 @@
 """Exit with 1 if a test in a JUnit report skipped for want of the shared reference data."""
 
 import sys
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 REASON = "needs the shared reference data"
 

@@ -57,8 +57,8 @@ def load(
     >>> problem = load("demo-mixed", "demo-day")  # doctest: +SKIP
     """
     from scheduler.io import load_cluster, load_workload
-    from scheduler.physics.problem import build_problem
     from scheduler.physics.load import scaled_to_load
+    from scheduler.physics.problem import build_problem
 
     faults: list[Fault] = []
     cluster = jobs = None
@@ -75,7 +75,53 @@ def load(
     if cluster is None or jobs is None:
         raise InputError(faults)
     problem = build_problem(cluster, jobs)
+    if faults := _impossible(problem, workload):
+        raise InputError(faults)
     return problem if offered_load is None else scaled_to_load(problem, offered_load)
+
+
+def _impossible(problem: Problem, workload: str | Path) -> list[Fault]:
+    """Return a fault for each class, written by hand, whose gangs exceed the whole fleet.
+
+    In a trace or a generated workload such jobs are rejected one by one instead: they were
+    right for the fleet they come from. But if no job at all can run, that is a fault too.
+    """
+    fleet = problem.cluster.accelerator_count
+    too_large = {c.name: min(c.gang) for c in problem.workload.classes if min(c.gang) > fleet}
+    lines = _class_lines(workload) if too_large else {}
+    faults = [
+        Fault(
+            "the gang is larger than the cluster",
+            str(workload),
+            f"classes[{position}].gang",
+            str(too_large[name]),
+            f"at most {fleet} ({problem.cluster.name})",
+            line=line,
+        )
+        for name, (position, line) in lines.items()
+        if name in too_large
+    ]
+    used = set(problem.workload.jobs.class_index.tolist())
+    if not faults and used and not any(problem.modes[c] for c in used):
+        reasons = sorted(set(problem.refusals.values()))
+        message = f"none of its {len(problem.workload.jobs)} jobs can run on {problem.cluster.name}"
+        faults = [Fault(f"{message} ({'; '.join(reasons[:5])})", str(workload))]
+    return faults
+
+
+def _class_lines(workload: str | Path) -> dict[str, tuple[int, int]]:
+    """Return position and line of each class that a workload file spells out."""
+    from scheduler.io.data_files import resolve
+    from scheduler.io.yaml_text import read_yaml
+
+    path = resolve(workload, "workload")
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return {}
+    document = read_yaml(path)
+    return {
+        entry["name"]: (i, document.line(("classes", i, "gang")))
+        for i, entry in enumerate(document.data.get("classes") or [])
+    }
 
 
 def simulate(

@@ -11,6 +11,30 @@ from typing import TYPE_CHECKING, Annotated, Final, ParamSpec
 
 import typer
 
+from scheduler.cli_options import (
+    AddressOption,
+    DebugOption,
+    ExecutorOption,
+    FormatOption,
+    HorizonOption,
+    InformationOption,
+    JsonOption,
+    LoadOption,
+    NoiseOption,
+    OutputOption,
+    PlotOption,
+    PoliciesOption,
+    PolicyOption,
+    ProfileOption,
+    ReplaysOption,
+    SeedOption,
+    SelectOption,
+    SinceOption,
+    TopologyArgument,
+    UntilOption,
+    WorkloadArgument,
+)
+
 if TYPE_CHECKING:
     from scheduler.commands import Inputs, Output, Replaying
 
@@ -33,188 +57,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-_INPUT: Final = "Reading the workload"
-_PLAY: Final = "Playing"
-_OUTPUT: Final = "Output"
-
-TopologyArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="TOPOLOGY", help="A topology file, or a name that 'list topologies' shows."
-    ),
-]
-WorkloadArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="WORKLOAD", help="A workload file, a name that 'list workloads' shows, or a trace."
-    ),
-]
-PolicyOption = Annotated[
-    str, typer.Option("--policy", "-p", metavar="NAME", help="See 'list policies'.")
-]
-PoliciesOption = Annotated[
-    str,
-    typer.Option(
-        "--policies",
-        "-p",
-        metavar="NAMES",
-        help="Names joined by commas; the others are set against the first.",
-    ),
-]
-ReplaysOption = Annotated[
-    int,
-    typer.Option(
-        "--replays", "-n", min=1, metavar="N", help="Replays of each policy, one seed each."
-    ),
-]
-SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, metavar="SEED", help="First seed.", rich_help_panel=_PLAY)
-]
-NoiseOption = Annotated[
-    float | None,
-    typer.Option(
-        "--noise",
-        min=0.0,
-        max=3.0,
-        metavar="SIGMA",
-        help="Log standard deviation of actual work around nominal work. "
-        "[default: 0.1 with several replays, else 0]",
-        show_default=False,
-        rich_help_panel=_PLAY,
-    ),
-]
-InformationOption = Annotated[
-    str,
-    typer.Option(
-        "--information",
-        metavar="LEVEL",
-        help="What policies know of remaining work: exact, estimates (the users'), or none.",
-        rich_help_panel=_PLAY,
-    ),
-]
-HorizonOption = Annotated[
-    str | None,
-    typer.Option(
-        "--horizon",
-        metavar="TIME",
-        help="End of the run, such as '36 h'. [default: when the last job has ended]",
-        show_default=False,
-        rich_help_panel=_PLAY,
-    ),
-]
-ExecutorOption = Annotated[
-    str | None,
-    typer.Option(
-        "--executor",
-        metavar="WHERE",
-        help="ray, processes, or local (this process); the result is the same. "
-        "[default: ray for several replays]",
-        show_default=False,
-        rich_help_panel=_PLAY,
-    ),
-]
-AddressOption = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        metavar="HOST:PORT",
-        help="Join this Ray cluster ('auto': the one on this machine).",
-        show_default=False,
-        rich_help_panel=_PLAY,
-    ),
-]
-LoadOption = Annotated[
-    float | None,
-    typer.Option(
-        "--load",
-        metavar="SHARE",
-        help="Scale arrivals until the jobs ask for this share of the fleet, such as 0.9.",
-        show_default=False,
-        rich_help_panel=_INPUT,
-    ),
-]
-SelectOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--select",
-        metavar="KEY=VALUE",
-        help="Keep only matching rows of a trace (repeatable).",
-        show_default=False,
-        rich_help_panel=_INPUT,
-    ),
-]
-FormatOption = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        metavar="NAME",
-        help="Trace format, see 'list traces'. [default: recognised]",
-        show_default=False,
-        rich_help_panel=_INPUT,
-    ),
-]
-SinceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--since",
-        metavar="TIME",
-        help="Keep jobs submitted from then on.",
-        show_default=False,
-        rich_help_panel=_INPUT,
-    ),
-]
-UntilOption = Annotated[
-    str | None,
-    typer.Option(
-        "--until",
-        metavar="TIME",
-        help="Keep jobs submitted before then.",
-        show_default=False,
-        rich_help_panel=_INPUT,
-    ),
-]
-ProfileOption = Annotated[
-    str | None,
-    typer.Option(
-        "--profile",
-        metavar="FILE",
-        help="Throughput table for the job types of a trace.",
-        show_default=False,
-        rich_help_panel=_INPUT,
-    ),
-]
-JsonOption = Annotated[
-    bool,
-    typer.Option(
-        "--json",
-        help="Print one JSON object instead of tables.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-PlotOption = Annotated[
-    bool,
-    typer.Option(
-        "--plot",
-        help="Also draw where capacity goes, cause by cause.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="PATH",
-        help="Save the runs: a .json file for one replay, else a folder. "
-        "'fleetfit verify' checks them.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-DebugOption = Annotated[bool, typer.Option("--debug", hidden=True)]
 
 
 def _guarded(command: Callable[P, int | None]) -> Callable[P, None]:

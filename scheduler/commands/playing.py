@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from rich.console import Console
 
 from scheduler import __version__
 from scheduler.commands.options import (
@@ -27,6 +28,7 @@ from scheduler.report import (
     Summary,
     Waterfall,
     compare_object,
+    duration,
     inputs_line,
     ledger_table,
     policy_tables,
@@ -172,12 +174,12 @@ def _explain_rejections(problem: Problem) -> None:
         if modes or not counts[index]:
             continue
         name = problem.workload.classes[index].name
-        reasons = [
-            f"{kind}: {problem.refusals[key]}"
-            for kind in problem.types
-            if (key := f"{name}/{kind}") in problem.refusals
-        ]
-        say(f"{counts[index]} jobs of class {name} can never run here ({'; '.join(reasons)})")
+        reasons: dict[str, list[str]] = {}
+        for kind in problem.types:
+            if (key := f"{name}/{kind}") in problem.refusals:
+                reasons.setdefault(problem.refusals[key], []).append(kind)
+        text = "; ".join(f"{', '.join(kinds)}: {why}" for why, kinds in reasons.items())
+        say(f"{counts[index]} jobs of class {name} can never run here ({text})")
 
 
 def _show(
@@ -185,12 +187,16 @@ def _show(
 ) -> None:
     """Print the tables and the answer."""
     console = results_console()
-    console.print(inputs_line(problem, offered_load(problem)), markup=False)
-    console.print(replays_line(summaries, replaying.noise_sigma), markup=False)
+    _print_lines(
+        console,
+        inputs_line(problem, offered_load(problem)),
+        replays_line(summaries, replaying.noise_sigma),
+    )
     width = console.width
+    period = duration(summaries[0].horizon_s)
     for title, tables in (
         ("Policies", policy_tables(summaries, width)),
-        ("Accelerator-time by cause", [ledger_table(summaries, width)]),
+        (f"Accelerator-time by cause, first {period}", [ledger_table(summaries, width)]),
         ("Idle time by accelerator type, and its largest cause", [type_table(summaries, width)]),
     ):
         console.print(f"\n[bold]{title}[/bold]")
@@ -199,8 +205,13 @@ def _show(
     if plot:
         for summary in summaries:
             console.print(Waterfall(summary))
-    for line in (*verdict_lines(summaries), violations_line(summaries)):
-        console.print(line, markup=False)
+    _print_lines(console, *verdict_lines(summaries), violations_line(summaries))
+
+
+def _print_lines(console: Console, *lines: str) -> None:
+    """Print sentences: folded for a terminal, one to a line where piped."""
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
 
 
 def _complain_of_violations(summaries: Sequence[Summary]) -> int:

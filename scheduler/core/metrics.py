@@ -26,6 +26,9 @@ from scheduler.core.workload import FloatArray
 class Metrics:
     """Figures of one run.
 
+    Shares of accelerator-time are those of the ledger, over the period it covers; figures of
+    jobs are those of the whole run.
+
     Parameters
     ----------
     mean_jct_s, p50_jct_s, p99_jct_s : float
@@ -299,4 +302,6 @@ def paired_difference(
     ValueError
         If the lengths differ or are zero.
     """
+    if len(values) != len(baseline):
+        raise ValueError(f"{len(values)} values cannot be paired with {len(baseline)}")
     return interval([a - b for a, b in zip(values, baseline, strict=True)], confidence)

@@ -7,7 +7,7 @@ has exactly ``f`` free. Finding a node is then a lowest-set-bit, whatever the fl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -171,21 +171,35 @@ class Occupancy:
         counts = self.counts[pool]
         return sum(counts[f] * (f // per_node) for f in range(per_node, len(counts)))
 
-    def find(self, mode: Mode, fit: Fit = "best") -> Placement | None:
+    def find(
+        self, mode: Mode, fit: Fit = "best", barred: Set[int] = frozenset()
+    ) -> Placement | None:
         """Return a legal placement of `mode` on free accelerators, or None.
 
         Complexity O(pools of the type x node size), independent of the number of nodes.
+
+        Parameters
+        ----------
+        mode : Mode
+            What to place.
+        fit : {"first", "best"}
+            Which of the possible places.
+        barred : set of int
+            Pools to leave alone; a domain that contains one of the mode's types only in part
+            is used for the rest.
         """
         if any(self.type_free[g.type_index] < g.count for g in mode.groups):
             return None
         if mode.level == 0:
-            return self._find_in_node(mode.groups[0], fit)
-        return self._find_in_domain(mode, fit)
+            return self._find_in_node(mode.groups[0], fit, barred)
+        return self._find_in_domain(mode, fit, barred)
 
-    def _find_in_node(self, group: Group, fit: Fit) -> Placement | None:
+    def _find_in_node(self, group: Group, fit: Fit, barred: Set[int]) -> Placement | None:
         count = group.count
         best: tuple[int, int] | None = None  # (free on the node, pool)
         for pool in self.layout.type_pools[group.type_index]:
+            if pool in barred:
+                continue
             counts = self.counts[pool]
             for f in range(count, len(counts)):
                 if counts[f]:
@@ -209,7 +223,7 @@ class Occupancy:
         node = self.layout.problem.pools[pool].nodes[_lowest_bit(union)]
         return Placement((node,), (count,))
 
-    def _find_in_domain(self, mode: Mode, fit: Fit) -> Placement | None:
+    def _find_in_domain(self, mode: Mode, fit: Fit, barred: Set[int]) -> Placement | None:
         first = mode.groups[0]
         tightest: tuple[int, int] | None = None
         chosen: list[tuple[int, ...]] = []
@@ -217,6 +231,8 @@ class Occupancy:
             pools = [entry.pools]
             for group in mode.groups[1:]:
                 pools.append(self._pools_within(entry.domain, mode.level, group.type_index))
+            if barred:
+                pools = [tuple(p for p in ps if p not in barred) for ps in pools]
             if any(
                 sum(self.pool_free[p] for p in ps) < g.count
                 for g, ps in zip(mode.groups, pools, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -175,3 +176,21 @@ class Problem:
         for pool in self.pools:
             total[pool.type_index] += pool.size * len(pool.nodes)
         return tuple(total)
+
+
+def fleet_rates(problem: Problem) -> tuple[float, ...]:
+    """Return, by class, the work per second of the whole fleet on jobs of that class.
+
+    That is, over types, capacity times the best rate per accelerator; infinite for a class
+    without modes.
+    """
+    capacity = problem.capacity()
+    rates = []
+    for modes in problem.modes:
+        best = [0.0] * len(capacity)
+        for mode in modes:
+            for group in mode.groups:
+                t = group.type_index
+                best[t] = max(best[t], mode.rate / mode.count)
+        rates.append(sum(b * c for b, c in zip(best, capacity, strict=True)) or math.inf)
+    return tuple(rates)

@@ -122,7 +122,9 @@ class Run:
     seed : int
         Seed of the replay.
     horizon_us : int
-        End of the accounting period, which starts at 0.
+        When the replay ended; it starts at 0.
+    ledger_end_us : int
+        End of the period the ledger covers, at most `horizon_us`.
     allocations : tuple of Allocation
         By (end, job).
     replicas : tuple of ReplicaAllocation
@@ -155,6 +157,7 @@ class Run:
     information: str
     seed: int
     horizon_us: int
+    ledger_end_us: int
     allocations: tuple[Allocation, ...]
     replicas: tuple[ReplicaAllocation, ...]
     downs: tuple[Down, ...]

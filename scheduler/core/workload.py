@@ -52,8 +52,9 @@ class RunTimePhysics:
     Parameters
     ----------
     reference : str
-        Accelerator type the run time was recorded on; ``""``: the recorded run time holds
-        on whichever type of the fleet is the slowest the job may use.
+        Accelerator type the run time was recorded on; other types follow by the ratio of
+        their sustained speeds. ``""``: nobody said, so the recorded run time is taken to
+        hold on every type the job may use; no ratio is invented.
     """
 
     reference: str = ""

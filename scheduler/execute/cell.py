@@ -51,7 +51,9 @@ class ReplayResult:
     information : str
         What the policy was allowed to know.
     horizon_us : int
-        End of the accounting period.
+        End of the period that the ledger covers; it starts at 0.
+    end_us : int
+        When the replay ended; jobs may end after the ledger closes.
     metrics : Metrics
         Of the jobs and the fleet.
     ledger : Ledger
@@ -67,6 +69,7 @@ class ReplayResult:
     cell: Cell
     information: Information
     horizon_us: int
+    end_us: int
     metrics: Metrics
     ledger: Ledger
     bounds: Bounds
@@ -87,7 +90,8 @@ def run_cell(problem: Problem, cell: Cell, settings: Settings) -> ReplayResult:
     return ReplayResult(
         cell,
         settings.information,
-        run.horizon_us,
+        run.ledger_end_us,
+        run.ledger_end_us,
         metrics_of(problem, run),
         run.ledger,
         lower_bounds(problem, run.actual_work, sorted(run.finished_us)),

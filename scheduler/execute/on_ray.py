@@ -25,6 +25,9 @@ from scheduler.execute.cell import Cell, ExecutionError, ReplayResult, Settings,
 RETRIES: Final = 3
 """Times a task is run again after its worker, its node or its memory was lost."""
 
+LOCAL: Final = "local"
+"""The address that starts a Ray here, in Ray's own words."""
+
 CONNECT_TIMEOUT_S: Final = 5.0
 
 WORKER_BYTES: Final = 512 * 2**20
@@ -44,6 +47,8 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "OMP_NUM_THREADS": "1",  # there is one worker per core already
 }
 """For Ray's processes; what the user has set comes first."""
+
+_log = logging.getLogger(__name__)
 
 Outcome = tuple[float, list[ReplayResult]]
 
@@ -74,11 +79,11 @@ def stream(
         A local Ray does not start, or a cell was lost too often.
     """
     named_by = "--address" if address else "RAY_ADDRESS"
-    address = address or os.environ.get("RAY_ADDRESS") or None
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     jobs = len(problem.workload.jobs)
     store_bytes = STORE_BYTES + STORE_BYTES_PER_JOB * jobs
-    ray = _join(address, named_by) if address else _start(store_bytes)
-    task = ray.remote(_task(joined=address is not None)).options(
+    ray = _start(store_bytes) if address == LOCAL else _join(address, named_by)
+    task = ray.remote(_task(joined=address != LOCAL)).options(
         num_cpus=1,
         max_retries=RETRIES,
         memory=min(WORKER_BYTES + WORKER_BYTES_PER_JOB * jobs, _largest_node_bytes(ray)),
@@ -156,21 +161,37 @@ def run_names(shared: Any, names: Sequence[tuple[str, int]]) -> Outcome:
     return run_batch(_unpacked[1], [Cell(*name) for name in names], _unpacked[2])
 
 
+_connected_to: str | None = None
+"""The address that this module connected to; None: not it, or nobody yet."""
+
+
+def _connected(ray: Any, address: str) -> bool:
+    """Return whether Ray is up and at `address`; a connection of ours to another is closed.
+
+    A Ray that the calling program has set up itself is taken as it is.
+    """
+    if ray.is_initialized() and _connected_to not in (None, address):
+        ray.shutdown()
+    return bool(ray.is_initialized())
+
+
 def _start(store_bytes: int) -> Any:
     """Start a local Ray once per process: no dashboard, no telemetry, its token kept."""
+    global _connected_to  # noqa: PLW0603
     added = {k: v for k, v in _ENVIRONMENT.items() if k not in os.environ}
     os.environ.update(added)  # inherited by Ray's processes
     try:
         ray = importlib.import_module("ray")
-        if not ray.is_initialized():
+        if not _connected(ray, LOCAL):
             ray.init(
-                address="local",
+                address=LOCAL,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=store_bytes,
                 **_short_folder(),
             )
+            _connected_to = LOCAL
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise ExecutionError(
             f"Ray does not start here ({_first_line(error)}); --executor local does without"
@@ -191,9 +212,10 @@ def _short_folder() -> dict[str, str]:
 
 def _join(address: str, named_by: str) -> Any:
     """Join the cluster at `address`, shipping this package to its workers."""
+    global _connected_to  # noqa: PLW0603
     _check_reachable(address, named_by)
     ray = importlib.import_module("ray")
-    if ray.is_initialized():
+    if _connected(ray, address):
         return ray
     package = Path(__file__).resolve().parents[1]
     try:
@@ -210,6 +232,9 @@ def _join(address: str, named_by: str) -> Any:
     except Exception as error:
         message = f"cannot join the Ray cluster: {_first_line(error)}"
         raise InputError([Fault(message, file=named_by, value=address)]) from error
+    _connected_to = address
+    if os.environ.get("RAY_AUTH_MODE", "") != "token":  # Ray sets it where it found a token
+        _log.warning("this Ray cluster asks for no token: whoever reaches it can run code there")
     return ray
 
 

@@ -126,9 +126,15 @@ def _find(name: str, known: Mapping[str, Item], what: str) -> Item:
         return known[name]
     item = _by_folded_name(what).get(name.casefold())
     if item is None:
-        near = nearest_name(name, _by_folded_name(what))
+        near = nearest_name(name, _names(what))
         raise InputError([Fault(f"unknown {what}", value=name, nearest=near)])
     return item  # type: ignore[return-value]
+
+
+def _names(what: str) -> list[str]:
+    """Return aliases and names; names last, as spellings that differ in case only collide."""
+    items = _by_folded_name(what).values()
+    return [*(alias for item in items for alias in item.aliases), *(item.name for item in items)]
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -49,14 +50,20 @@ def read_generated(check: Checker, at: FieldPath, entry: object) -> Workload | N
         check.fault(at, "not a generator", "", "kind, seed and the kind's parameters")
         return None
     seed = _seed(check, at, entry)
-    parameters = _parameters(check, at, entry, ("kind", "seed"))
-    if seed is None or parameters is None:
+    parameters = _parameters(check, at, entry, ("kind", "seed", "backlog"))
+    before = len(check.faults)
+    backlog_s = 0.0
+    if "backlog" in entry:
+        backlog_s = _quantity(check, (*at, "backlog"), entry["backlog"], TIME, NOT_NEGATIVE)
+    if seed is None or parameters is None or len(check.faults) > before:
         return None
     try:
-        return generate(entry["kind"], seed=seed, **parameters)
+        made = generate(entry["kind"], seed=seed, **parameters)
     except InputError as error:
         _place(check, at, entry, error)
         return None
+    release_s = np.maximum(0.0, made.jobs.release_s - backlog_s)
+    return replace(made, jobs=replace(made.jobs, release_s=release_s))
 
 
 def read_demand(check: Checker, at: FieldPath, raw: object) -> tuple[FloatArray, FloatArray] | None:

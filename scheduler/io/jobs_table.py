@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -170,9 +170,20 @@ class JobsTable:
             made = self._make_class(faults, line, row)
             if made is None:
                 return -1
-            inline[key] = len(self.classes)
-            self.classes.append(made)
+            inline[key] = self._keep_class(made)
         return inline[key]
+
+    def _keep_class(self, made: JobClass) -> int:
+        """Return the position of a class like `made`, under another name where that is taken."""
+        by_name = {c.name: i for i, c in enumerate(self.classes)}
+        name, number = made.name, 1
+        while name in by_name:
+            if replace(made, name=name) == self.classes[by_name[name]]:
+                return by_name[name]
+            number += 1
+            name = f"{made.name}-{number}"
+        self.classes.append(replace(made, name=name))
+        return len(self.classes) - 1
 
     def _make_class(self, faults: RowFaults, line: int, row: Mapping[str, str]) -> JobClass | None:
         before = len(faults.faults)
@@ -197,22 +208,13 @@ class JobsTable:
         words += [f"{memory:g}GiB"] if memory else []
         words += ["rigid"] if preemptible == "false" else []
         return JobClass(
-            name=self._free_name("-".join(words)),
+            name="-".join(words),
             physics=RunTimePhysics(reference),
             gang=tuple(sorted(set(gang))),
             accelerators=tuple(types) or None,
             memory_bytes=memory * GIB,
             preemptible=preemptible == "true",
         )
-
-    def _free_name(self, name: str) -> str:
-        taken = {c.name for c in self.classes}
-        number = 2
-        free = name
-        while free in taken:
-            free = f"{name}-{number}"
-            number += 1
-        return free
 
     def _type(self, faults: RowFaults, line: int, column: str, written: str) -> str:
         found = self.types.get(written.casefold())

@@ -298,7 +298,7 @@ class Checker:
             self.finish()
 
     def finish(self) -> None:
-        """Raise every fault noted so far, in file order.
+        """Raise every fault noted so far by line, those of other files last.
 
         Raises
         ------
@@ -306,7 +306,8 @@ class Checker:
             If there is one.
         """
         if self.faults:
-            raise InputError(sorted(self.faults, key=lambda f: f.line))
+            here = self.document.file
+            raise InputError(sorted(self.faults, key=lambda f: (f.file != here, f.line)))
 
     def _add(self, model: type[Section], base: FieldPath, detail: ErrorDetails) -> None:
         inside: FieldPath = tuple(detail["loc"])

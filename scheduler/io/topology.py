@@ -168,20 +168,17 @@ def _cluster(document: Document, cluster_name: str) -> Cluster:
     types = _types(check)
     check.context["sites"] = Names(check.names(("sites",)))
     sites = check.sections(SiteSection, ("sites",))
-    pods = _pods(check, types)
-    outages = _outages(check, pods)
+    pods, complete = _pods(check, types)
+    outages = _outages(check, pods, complete=complete)
     failures = _failures(check)
     for part in ("sites", "pods"):
         if part in document.data and not document.data[part]:
             check.fault((part,), "the list is empty", "", "at least one")
-    check.finish()
-    used = dict.fromkeys(n.accelerator for p in pods for n in p.nodes)
-    idle_sites = {s.name for _, s in sites if s} - {p.site for p in pods}
-    for path, site in sites:
-        if site and site.name in idle_sites:
-            check.fault(path, "no pod is in this site", site.name, "at least one pod")
+    if complete and pods:
+        _check_sites(check, sites, {p.site for p in pods})
     check.finish()
     assert head is not None  # finish() raises where a section is not in order
+    used = dict.fromkeys(n.accelerator for p in pods for n in p.nodes)
     return Cluster(
         name=cluster_name,
         title=head.title,
@@ -203,17 +200,12 @@ def _types(check: Checker) -> dict[str, AcceleratorType]:
     check.context["catalogue"] = Names(known, aliases)
     types = dict(known)
     for type_name, section in check.named_sections(AcceleratorSection, ("accelerators",)).items():
-        path: FieldPath = ("accelerators", type_name)
-        base = (
-            known.get(type_name) if section is None or section.like is None else known[section.like]
-        )
+        aliases[type_name] = type_name
         if section is not None:
-            built = _type(check, path, section, base, type_name)
-            if built is not None:
-                types[type_name] = built
-            aliases |= dict.fromkeys((type_name, *(section.aliases or ())), type_name)
-        else:
-            aliases[type_name] = type_name
+            aliases |= dict.fromkeys(section.aliases or (), type_name)
+            base = known.get(section.like or type_name)
+            built = _type(check, ("accelerators", type_name), section, base, type_name)
+            types |= {} if built is None else {type_name: built}
     check.context["accelerators"] = Names(dict.fromkeys((*types, *aliases.values())), aliases)
     return types
 
@@ -267,14 +259,23 @@ def _site(section: SiteSection) -> Site:
     return replace(site, wan_bytes_per_s=section.wan.rate, wan_latency_s=section.wan.latency)
 
 
-def _pods(check: Checker, types: dict[str, AcceleratorType]) -> list[Pod]:
-    """Return the pods in file order, repeated ones in a row."""
+def _check_sites(
+    check: Checker, sites: list[tuple[FieldPath, SiteSection | None]], used: set[str]
+) -> None:
+    for path, site in sites:
+        if site is not None and site.name not in used:
+            check.fault(path, "no pod is in this site", site.name, "at least one pod")
+
+
+def _pods(check: Checker, types: dict[str, AcceleratorType]) -> tuple[list[Pod], bool]:
+    """Return the pods in file order, repeated ones in a row, and whether none is missing."""
     check.names(("pods",))
-    sections = [(p, s) for p, s in check.sections(PodSection, ("pods",)) if s is not None]
+    found = check.sections(PodSection, ("pods",))
+    sections = [(p, s) for p, s in found if s is not None]
     total = sum((s.repeat or 1) * sum(_how_many(n) for n in s.nodes) for _, s in sections)
     if total > NODE_CAP:
         check.fault(("pods",), "too many nodes", str(total), f"at most {NODE_CAP}")
-        return []
+        return [], False
     pods: list[Pod] = []
     taken_pods: dict[str, FieldPath] = {}
     taken_nodes: dict[str, FieldPath] = {}
@@ -291,7 +292,8 @@ def _pods(check: Checker, types: dict[str, AcceleratorType]) -> list[Pod]:
             _claim(check, path, "pod", [pod_name], taken_pods)
             _claim(check, path, "node", [n.id for n in nodes], taken_nodes)
             pods.append(Pod(pod_name, section.site, tuple(nodes), fabric, section.uplink))
-    return pods
+    known = all(n.accelerator in types for _, s in sections for n in s.nodes)
+    return pods, known and len(sections) == len(found)
 
 
 def _how_many(section: NodesSection) -> int:
@@ -432,12 +434,14 @@ def _failures(check: Checker) -> FailureModel:
     return FailureModel(section.node_mtbf, section.repair, section.repair_sigma)
 
 
-def _outages(check: Checker, pods: list[Pod]) -> tuple[Outage, ...]:
-    """Return the outages by start and node, overlapping ones of a node joined."""
+def _outages(check: Checker, pods: list[Pod], *, complete: bool) -> tuple[Outage, ...]:
+    """Return the outages by start and node, overlapping ones of a node joined.
+
+    With a pod at fault (not `complete`) its nodes are not unknown but missing.
+    """
     order = {n.id: i for i, n in enumerate(n for p in pods for n in p.nodes)}
     names = Names(order)
     spans: dict[str, list[tuple[float, float]]] = {}
-    trusted = not check.faults  # with a broken pod, its nodes are not unknown but missing
     for path, section in check.sections(OutageSection, ("outages",)):
         if section is None:
             continue
@@ -449,7 +453,7 @@ def _outages(check: Checker, pods: list[Pod]) -> tuple[Outage, ...]:
         for at, node in zip(written, section.nodes or [section.node or ""], strict=True):
             if node in order:
                 spans.setdefault(node, []).append((section.start, section.end))
-            elif trusted:
+            elif complete:
                 check.fault(at, "unknown node", node, some_of(order), names.nearest(node))
     joined: list[Outage] = []
     for node, times in spans.items():

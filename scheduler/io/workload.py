@@ -20,7 +20,7 @@ A workload file is YAML. Lengths of time, sizes and rates carry their unit (``30
       - name: pretrain         # exactly one of model, profile and run_time:
         model: {name: llama-3-70b, precision: bf16, sequence_length: 4096, global_batch: 512}
         # profile: {table: lab, job_type: resnet}
-        # run_time: {reference: A100-80GB-SXM}   # or {}: on the slowest permitted type
+        # run_time: {reference: A100-80GB-SXM}   # or {}: holds on every permitted type
         gang: [32, 64]         # or one number; everything below is optional
         accelerators: [H100-SXM, A800-80GB-SXM]
         precision: bf16
@@ -63,11 +63,12 @@ A workload file is YAML. Lengths of time, sizes and rates carry their unit (``30
 
     generate:                  # one mapping or a list of them; adds classes, jobs, services
       - {kind: philly-like, seed: 0, days: 7, mean_demand: 96}
+        # backlog: 12 h        # jobs of the first 12 h already wait at the start, which is then
 
 A shape's remaining fields go to ``scheduler.generate.demand_curve(shape, *, seed, span_s, step_s,
 peak_per_s, ...)``: ``peak``, ``base`` and other rates become ``peak_per_s``, ``base_per_s``;
 times become ``span_s``, ``step_s``; bare numbers keep their name. The fields of a ``generate``
-entry other than kind and seed go to ``scheduler.generate.generate(kind, *, seed, ...)`` by the
+entry other than kind, seed and backlog go to ``scheduler.generate.generate(kind, *, seed, ...)`` by the
 same rule. Faults that the generator raises as `InputError` get the file, path and line added.
 """
 
@@ -474,7 +475,8 @@ class _Reader:
                 return
         self.columns.extend(part.jobs, part.tenants, positions)
         for name, profile in part.profiles.items():
-            self.profiles.setdefault(name, profile)
+            if self.profiles.setdefault(name, profile) != profile:
+                self.check.fault(at, "the throughput table exists already and differs", name)
 
     # --- services --------------------------------------------------------------------------
 

@@ -28,8 +28,12 @@ from scheduler.io.schema import (
     text,
 )
 
-LEVELS: Final = ("node", "scaleup", "leaf", "block", "pod", "site", "fleet")
-"""Levels of locality from the inside out; a fleet has those that its fabric shows."""
+LEVELS: Final = (
+    *("node", "scaleup", "leaf", "block", "slice-3", "slice-2", "slice-1"),
+    *("pod", "site", "fleet"),
+)
+"""Levels of locality from the inside out; a fleet has those that its fabrics show, a torus
+its slices."""
 
 _POSITIVE = Span(0.0, above=True)
 _Name = Annotated[str, name]

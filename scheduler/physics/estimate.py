@@ -25,6 +25,19 @@ from scheduler.physics.training import TrainingEstimate, estimate_job, training_
 from scheduler.physics.training_constants import GOODPUT, SHIPPED, TrainingConstants
 from scheduler.physics.training_fit import counted_options, held_out_errors, sources_of
 
+__all__ = [
+    "Errors",
+    "RunPrediction",
+    "RunsReport",
+    "TypeEstimate",
+    "errors_of",
+    "estimate_all_types",
+    "leave_one_source_out",
+    "predict_run",
+    "predict_runs",
+    "usual_network",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class RunPrediction:

@@ -100,7 +100,7 @@ def touched_weight_bytes(model: Model, precision: Precision, tokens: float) -> f
     everything = weight_bytes(model, precision)
     if model.expert_parameters <= 0:
         return everything
-    missed = (1 - model.experts_per_token / model.experts) ** tokens
+    missed = float((1 - model.experts_per_token / model.experts) ** tokens)
     return everything - missed * model.expert_parameters * precision.weight_bytes
 
 

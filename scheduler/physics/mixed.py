@@ -36,8 +36,8 @@ from scheduler.physics.training_constants import SHIPPED
 
 Way = Literal["data shares", "pipeline by type"]
 
-LAYER_ROUNDS: Final = 4
-"""Times layers are dealt out anew by the rates that the last deal gave."""
+DEALS: Final = 4
+"""Times shares are dealt out anew by the rates that the last deal gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,28 +201,44 @@ def data_shares(
         return Refusal("data-parallel shares need one software stack")
     if physics.global_batch < len(parts):
         return Refusal(f"a global batch of {physics.global_batch} for {len(parts)} types")
-    solo: list[TrainingEstimate] = []
+    speeds: list[float] = []
     for part in parts:
         alone = _alone(model, physics, part)
         if isinstance(alone, Refusal):
             return alone
-        solo.append(alone)
-    shares = balanced_shares(physics.global_batch, [s.work_per_s for s in solo])
-    if min(shares) == 0:
-        return Refusal("one type is too slow for a single sequence of the batch")
-    for part, share, i in zip(parts, shares, itertools.count()):
-        sub = _alone(model, replace(physics, global_batch=share), part)
-        if isinstance(sub, Refusal):
-            return sub
-        solo[i] = sub
+        speeds.append(alone.work_per_s)
     groups = len(parts)
     shard = WEIGHT_BYTES * model.parameters / min(p.count for p in parts)
     exchange = 2 * (groups - 1) / groups * shard / link.bytes_per_s
     exchange += 2 * math.ceil(math.log2(groups)) * link.latency_s
-    slowest = max(s.step_s.total for s in solo)
+    best: MixedEstimate | None = None
+    seen: list[tuple[int, ...]] = []
+    for _ in range(DEALS):
+        shares = balanced_shares(physics.global_batch, speeds)
+        if shares in seen:
+            break
+        seen.append(shares)
+        if min(shares) == 0:
+            return Refusal("one type is too slow for a single sequence of the batch")
+        replicas: list[TrainingEstimate] = []
+        for part, share in zip(parts, shares, strict=True):
+            replica = _alone(model, replace(physics, global_batch=share), part)
+            if isinstance(replica, Refusal):
+                return replica if best is None else best
+            replicas.append(replica)
+        joined = _join(max(r.step_s.total for r in replicas), exchange)
+        found = _assembled(
+            "data shares", model, physics, parts, replicas, shares, joined, constants, link
+        )
+        if best is None or found.work_per_s > best.work_per_s:
+            best = found
+        speeds = [r.work_per_s for r in replicas]
+    return Refusal("no share of the batch fits") if best is None else best
+
+
+def _join(busy_s: float, communication_s: float) -> float:
     norm = SHIPPED.overlap_norm
-    joined = (slowest**norm + exchange**norm) ** (1 / norm)
-    return _assembled("data shares", model, physics, parts, solo, shares, joined, constants, link)
+    return float((busy_s**norm + communication_s**norm) ** (1 / norm))
 
 
 def pipeline_by_type(
@@ -262,7 +278,7 @@ def _pipelines(
     """Yield estimates of one order, layers dealt out anew by the rates of the last deal."""
     speeds = [_nominal_speed(parts[i].accelerator, physics) * parts[i].count for i in order]
     seen: list[tuple[int, ...]] = []
-    for _ in range(LAYER_ROUNDS):
+    for _ in range(DEALS):
         layers = balanced_layers(model.layers, speeds)
         if layers in seen:
             return
@@ -319,8 +335,6 @@ def _joined_pipeline(
     if len(stacks) > 1 and link.host_forwarded:
         rate *= constants.host_link_share
     hop = crossing / (rate * min(p.count for p in parts)) + 2 * micro_batches * link.latency_s
-    norm = SHIPPED.overlap_norm
-    joined = (filled**norm + hop**norm) ** (1 / norm)
     back = sorted(range(len(order)), key=lambda place: order[place])
     return _assembled(
         "pipeline by type",
@@ -329,7 +343,7 @@ def _joined_pipeline(
         parts,
         [stages[place] for place in back],
         tuple(layers[place] for place in back),
-        joined,
+        _join(filled, hop),
         constants,
         link,
     )

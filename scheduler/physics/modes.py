@@ -24,14 +24,16 @@ from scheduler.core.workload import (
     Workload,
 )
 from scheduler.physics.network import Refusal
+from scheduler.physics.power import draw_w
 from scheduler.physics.profiles import PACKED, SPREAD, ProfileTable
-from scheduler.physics.recorded import RecordedRates
+from scheduler.physics.recorded import RecordedRates, exposed_communication
 from scheduler.physics.speed import sustained_flops
 from scheduler.physics.spreads import Floor, Spread, legal_wherever
 
-BUSY_SHARE = 0.8
-"""Part of the way from idle to peak power that a training accelerator draws. Nodes of eight
-H100 drew 5.1-7.1 kW in MLPerf Training v4.0; without 1.5 kW for the host that is 0.6-0.95."""
+TABLE_BUSY = 0.8
+"""Share of the time in which a job of a measured table computes; tables do not say. With it
+an H100 draws 0.8 of the way to its peak: nodes of eight took 0.6-0.95 (MLPerf Training v4.0,
+less 1.5 kW for the host)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,6 @@ class _Curve:
     reason: str
 
 
-def draw_w(accelerator: AcceleratorType, count: int) -> float:
-    """Return the power of `count` busy accelerators, in watts, without their hosts."""
-    span = accelerator.peak_w - accelerator.idle_w
-    return count * (accelerator.idle_w + span * BUSY_SHARE)
-
-
 class ModeBuilder:
     """Builds and remembers the modes of one workload on one fleet.
 
@@ -79,7 +75,7 @@ class ModeBuilder:
         self._recorded = RecordedRates(floor)
         self._tables = {name: ProfileTable(table) for name, table in workload.profiles.items()}
         self._curves: dict[Hashable, _Curve] = {}
-        self._chosen: dict[Hashable, tuple[tuple[Spread, _Rated], ...]] = {}
+        self._chosen: dict[Hashable, tuple[Mode, ...]] = {}
         self._answers: dict[Hashable, tuple[tuple[Mode, ...], dict[str, str]]] = {}
 
     def of_class(
@@ -111,7 +107,7 @@ class ModeBuilder:
             return (), refusals
         question, rater = self._physics(job_class, tuple(permitted))
         gang = tuple(sorted(set(job_class.gang)))
-        asked = (question, tuple(permitted), gang, max_level, job_class.memory_bytes)
+        asked = (question, tuple(permitted), gang, max_level)
         if asked not in self._answers:
             modes: list[Mode] = []
             missing: dict[str, str] = {}
@@ -120,9 +116,7 @@ class ModeBuilder:
                 found = [
                     mode
                     for count, curve in zip(gang, curves, strict=True)
-                    for mode in self._modes(
-                        (question, t, count), curve, max_level, job_class.memory_bytes
-                    )
+                    for mode in self._modes((question, t, count, max_level), curve)
                 ]
                 modes += found
                 if not found:
@@ -149,7 +143,7 @@ class ModeBuilder:
                 self._curve(t, count, self._replica_rater(service, t, count), fewest=True)
                 for count in counts
             ]
-            found = [m for curve in curves for m in _as_modes(curve, _undominated(curve, widest))]
+            found = [m for curve in curves for m in _modes_within(curve, widest)]
             modes += found
             if not found:
                 refusals[kind.name] = self._why_not(t, counts, curves, widest)
@@ -169,22 +163,31 @@ class ModeBuilder:
             table = self._table(physics)
             return (physics,), lambda t, count: self._table_rater(table, physics.job_type, t, count)
         precision, recorded = job_class.precision, job_class.gang[0]
-        reference = self._reference(physics, permitted, precision)
-        question = (RunTimePhysics(reference.name), precision, recorded)
+        reference = self._reference(physics)
+        question = (RunTimePhysics(reference.name if reference else ""), precision, recorded)
 
         def rater(t: int, count: int) -> Rater:
             if sustained_flops(self._floor.types[t], precision) <= 0:
                 return lambda _: Refusal("has no floating-point peak")
-            draw = draw_w(self._floor.types[t], count)
-            return lambda spread: _Rated(
-                self._recorded.rate(
-                    reference, recorded, precision, t, count, spread.per_node, spread.network
-                ),
-                0.0,
-                draw,
+            return lambda spread: self._recorded_rate(
+                reference, recorded, precision, t, count, spread
             )
 
         return question, rater
+
+    def _recorded_rate(
+        self,
+        reference: AcceleratorType | None,
+        recorded_count: int,
+        precision: str | None,
+        t: int,
+        count: int,
+        spread: Spread,
+    ) -> _Rated:
+        kind, at = self._floor.types[t], (count, spread.per_node, spread.network)
+        rate = self._recorded.rate(reference or kind, recorded_count, precision, t, *at)
+        busy = 1 / (1 + exposed_communication(kind, *at, precision))
+        return _Rated(rate, 0.0, count * draw_w(kind, busy))
 
     def _model_rater(self, physics: ModelPhysics, t: int, count: int) -> Rater:
         from scheduler.physics.training import training_estimate
@@ -205,7 +208,9 @@ class ModeBuilder:
 
         def rate(spread: Spread) -> _Rated | Refusal:
             got = table.rate(job_type, kind, count, PACKED if spread.packed else SPREAD)
-            return got if isinstance(got, Refusal) else _Rated(got, 0.0, draw_w(kind, count))
+            if isinstance(got, Refusal):
+                return got
+            return _Rated(got, 0.0, count * draw_w(kind, TABLE_BUSY))
 
         return rate
 
@@ -241,17 +246,17 @@ class ModeBuilder:
 
         return find_model(physics.model)
 
-    def _reference(
-        self, physics: RunTimePhysics, permitted: tuple[int, ...], precision: str | None
-    ) -> AcceleratorType:
+    def _reference(self, physics: RunTimePhysics) -> AcceleratorType | None:
         if not physics.reference:
-            return self._recorded.slowest(permitted, precision)
-        for kind in self._floor.types:
-            if _called(physics.reference, kind):
-                return kind
-        from scheduler.io.catalogue import find_accelerator
+            return None  # the recorded run time is each type's own: no speed ratio is invented
+        found = next((k for k in self._floor.types if _called(physics.reference, k)), None)
+        if found is None:
+            from scheduler.io.catalogue import find_accelerator
 
-        return find_accelerator(physics.reference)
+            found = find_accelerator(physics.reference)
+        if sustained_flops(found) <= 0:
+            raise InputError([Fault("reference type has no known peak rate", value=found.name)])
+        return found
 
     # --- from rates to modes ---------------------------------------------------------------
 
@@ -282,12 +287,10 @@ class ModeBuilder:
             self._curves[key] = self._curve(t, count, rater(t, count))
         return self._curves[key]
 
-    def _modes(
-        self, key: Hashable, curve: _Curve, max_level: int, memory_bytes: float
-    ) -> tuple[Mode, ...]:
-        if (key, max_level) not in self._chosen:
-            self._chosen[key, max_level] = _undominated(curve, max_level)
-        return _as_modes(curve, self._chosen[key, max_level], memory_bytes)
+    def _modes(self, key: tuple[Hashable, int, int, int], curve: _Curve) -> tuple[Mode, ...]:
+        if key not in self._chosen:
+            self._chosen[key] = _modes_within(curve, key[-1])
+        return self._chosen[key]
 
     def _why_not(
         self, t: int, counts: tuple[int, ...], curves: list[_Curve], max_level: int
@@ -301,23 +304,13 @@ class ModeBuilder:
         return f"needs {counts[0]} accelerators in one {where}, the largest has {most}"
 
 
-def _undominated(curve: _Curve, max_level: int) -> tuple[tuple[Spread, _Rated], ...]:
-    """Return the shapes within a level that no other shape makes pointless."""
-    legal = [(s, r) for s, r in curve.shapes if s.level <= max_level]
-    return tuple(
-        (spread, rated)
-        for spread, rated in legal
-        if not any(
-            r.rate >= rated.rate and s is not spread and legal_wherever(s, spread, curve.count)
-            for s, r in legal
-        )
-    )
+def _modes_within(curve: _Curve, max_level: int) -> tuple[Mode, ...]:
+    """Return the modes within a level that no other makes pointless.
 
-
-def _as_modes(
-    curve: _Curve, chosen: tuple[tuple[Spread, _Rated], ...], memory_bytes: float = 0.0
-) -> tuple[Mode, ...]:
+    A mode is pointless if another is legal wherever it is, and no slower.
+    """
     best = max((rated.rate for _, rated in curve.shapes), default=0.0)
+    legal = [(s, r) for s, r in curve.shapes if s.level <= max_level]
     return tuple(
         Mode(
             groups=(Group(curve.type_index, curve.count, spread.per_node),),
@@ -325,9 +318,13 @@ def _as_modes(
             rate=rated.rate,
             best_rate=best,
             power_w=rated.power_w,
-            memory_bytes=max(rated.memory_bytes, memory_bytes),
+            memory_bytes=rated.memory_bytes,
         )
-        for spread, rated in chosen
+        for spread, rated in legal
+        if not any(
+            r.rate >= rated.rate and s is not spread and legal_wherever(s, spread, curve.count)
+            for s, r in legal
+        )
     )
 
 

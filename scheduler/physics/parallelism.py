@@ -205,7 +205,9 @@ def _splits(
     wanted: Wanted,
 ) -> list[tuple[int, ...]]:
     """Return (tensor, context, pipeline, data, expert, interleave)."""
-    tensors = [t for t in TENSOR if t <= most_tensor and (heads % t == 0 or not heads)]
+    tensors = [t for t in TENSOR if heads % t == 0 or not heads]
+    widest = max(t for t in tensors if count % t == 0)
+    tensors = [t for t in tensors if t <= most_tensor]
     pipelines = [p for p in PIPELINE if p <= max(layers, 1)]
     contexts: Iterable[int] = CONTEXT
     if not counts_tokens:
@@ -223,7 +225,7 @@ def _splits(
             ]
             # sequences are cut where there are too few of them, and further only to save
             # memory after the tensor degree is exhausted
-            extra = CONTEXT_EXTRA if tensor == max(tensors) else 1
+            extra = CONTEXT_EXTRA if tensor >= widest else 1
             most = max(1, min(INTERLEAVE_CAP, layers // pipeline)) if pipeline > 1 else 1
             interleave = wanted.interleave or most
             stage = count // pipeline

@@ -116,11 +116,11 @@ def energy_cost(power_w: float, start_s: float, end_s: float, site: Site) -> Ene
     return EnergyCost(energy_j, facility_kw * hours_usd, facility_kw * hours_g)
 
 
-def price_at(usd_per_kwh: tuple[float, ...], time_s: float) -> float:
+def curve_at(by_hour: tuple[float, ...], time_s: float) -> float:
     """Return the entry of a daily curve (1 or 24 values) that holds at `time_s`."""
-    if len(usd_per_kwh) == 1:
-        return usd_per_kwh[0]
-    return usd_per_kwh[int(time_s % DAY_S // HOUR_S)]
+    if len(by_hour) == 1:
+        return by_hour[0]
+    return by_hour[int(time_s % DAY_S // HOUR_S)]
 
 
 def _integral_h(by_hour: tuple[float, ...], time_s: float) -> float:

@@ -84,15 +84,6 @@ class RecordedRates:
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
         self._anchor: dict[tuple[str, int, str | None], float] = {}
-        self._slowest: dict[tuple[tuple[int, ...], str | None], AcceleratorType] = {}
-
-    def slowest(self, permitted: tuple[int, ...], precision: str | None) -> AcceleratorType:
-        """Return the slowest of the permitted types (the first of equals)."""
-        key = (permitted, precision)
-        if key not in self._slowest:
-            types = [self._floor.types[t] for t in permitted]
-            self._slowest[key] = min(types, key=lambda k: sustained_flops(k, precision))
-        return self._slowest[key]
 
     def rate(
         self,
@@ -109,7 +100,7 @@ class RecordedRates:
         Parameters
         ----------
         reference : AcceleratorType
-            Type the run time was recorded on.
+            Type the run time was recorded on (the asked type itself where nobody said).
         recorded_count : int
             Gang it was recorded with.
         precision : str or None

@@ -256,4 +256,4 @@ def _pass_time_s(
 
 
 def _join(a: float, b: float, norm: float) -> float:
-    return (a**norm + b**norm) ** (1 / norm)
+    return float((a**norm + b**norm) ** (1 / norm))

@@ -11,7 +11,7 @@ from scheduler.core.model import Model
 from scheduler.io.published_runs import PublishedRun
 from scheduler.physics.network import USABLE_SHARE, Network
 from scheduler.physics.parallelism import FREE, RECOMPUTE, Wanted
-from scheduler.physics.training import PRECISION_ALIASES, TrainingJob
+from scheduler.physics.step_time import PRECISION_ALIASES, TrainingJob
 from scheduler.physics.training_constants import FULL_STEP_TOKENS
 
 SCALEUP_LATENCY_S: Final = 2e-6

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from scheduler.core.cluster import AcceleratorType, Cluster
-from scheduler.core.problem import Group
 from scheduler.physics.domains import Interconnect
 from scheduler.physics.interconnect import POD, SCALEUP_LATENCY_S
 from scheduler.physics.network import USABLE_SHARE, Network
@@ -129,7 +128,9 @@ def _one_latency_per_rate(spreads: list[Spread]) -> tuple[Spread, ...]:
     for spread in spreads:  # levels ascend
         widest[_rate_key(spread)] = spread.network.scaleout_latency_s
     return tuple(
-        replace(s, network=replace(s.network, scaleout_latency_s=widest[_rate_key(s)]))
+        s
+        if s.network.scaleout_latency_s == widest[_rate_key(s)]
+        else replace(s, network=replace(s.network, scaleout_latency_s=widest[_rate_key(s)]))
         for s in spreads
     )
 
@@ -226,7 +227,8 @@ def legal_wherever(other: Spread, spread: Spread, count: int) -> bool:
     """
     if other.level < spread.level:
         return False
-    slots = Group(0, count, spread.per_node).slots
+    larger, larger_rest = divmod(count, spread.per_node)
     whole, rest = divmod(count, other.per_node)
-    held = sum(slot // other.per_node for slot in slots)
-    return held > whole or (held == whole and any(slot % other.per_node >= rest for slot in slots))
+    held = larger * (spread.per_node // other.per_node) + larger_rest // other.per_node
+    spare = max(spread.per_node % other.per_node, larger_rest % other.per_node)
+    return held > whole or (held == whole and spare >= rest)

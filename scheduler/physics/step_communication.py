@@ -75,9 +75,10 @@ def communication_s(
         wanted = float(model.experts_per_token or ASSUMED_EXPERTS_PER_TOKEN)
         once = _dispatch_s(states / layouts.tensor, wanted, layouts.expert, layouts.tensor, network)
         total = total + passes * 4 * EXPOSED_DISPATCH * once
-    hops = 2 * layouts.micro_batches * layouts.interleave * (layouts.pipeline > 1)
-    stride = layouts.tensor * layouts.context * layouts.data
-    result: FloatArray = total + hops * _hop_s(states / layouts.tensor, stride, network)
+    hops = 2 * layouts.micro_batches * layouts.interleave
+    gang = layouts.tensor * layouts.context * layouts.data * layouts.pipeline
+    hop = _hop_s(states / layouts.tensor, gang, network)
+    result: FloatArray = total + np.where(layouts.pipeline > 1, hops * hop, 0.0)
     return result
 
 
@@ -185,11 +186,11 @@ def _all_to_all_s(
     return result
 
 
-def _hop_s(size: FloatArray, stride: FloatArray, network: Network) -> FloatArray:
-    """Return the time of one message to the next pipeline stage, `stride` ranks away."""
+def _hop_s(size: FloatArray, gang: FloatArray, network: Network) -> FloatArray:
+    """Return the time of the slowest message between two pipeline stages."""
     inside = network.scaleup_latency_s + _over(size, network.scaleup_bytes_per_s)
     outside = network.scaleout_latency_s + _over(size, network.scaleout_bytes_per_s)
-    result: FloatArray = np.where(stride < network.scaleup_devices, inside, outside)
+    result: FloatArray = np.where(gang <= network.scaleup_devices, inside, outside)
     return result
 
 

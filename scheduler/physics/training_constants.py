@@ -71,8 +71,8 @@ FULL_STEP_TOKENS: Final = 16384.0
 """Tokens per accelerator and step from which small steps cost nothing."""
 
 RECOMPUTE_COST: Final = 1 / 3
-"""A second forward pass against forward and backward (Chen et al., arXiv:1604.06174). Left
-free, the fit finds 0.33."""
+"""A second forward pass against forward and backward (Chen et al., arXiv:1604.06174).
+Published runs are fitted best between 0.3 and this."""
 
 SHIPPED: Final = TrainingConstants(
     cuda=0.69,

@@ -18,7 +18,8 @@ from scheduler.io.published_runs import PublishedRun
 from scheduler.physics.network import Refusal
 from scheduler.physics.parallelism import FloatArray
 from scheduler.physics.run_description import run_count, run_job, run_wanted, usual_network
-from scheduler.physics.training import StepTerms, fitting_layouts, step_seconds, step_terms
+from scheduler.physics.step_time import StepTerms, step_seconds, step_terms
+from scheduler.physics.training import fitting_layouts
 from scheduler.physics.training_constants import STACKS, TrainingConstants
 
 SCALE: Final = 0.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scheduler.core.units import us_from_s
-from scheduler.policies.provision import needed_capacity, top_up
+from scheduler.policies.provision import lacking, needed_capacity, top_up
 from scheduler.policies.view import ServiceNow, View
 
 KEEP_S = 600.0
@@ -15,7 +15,8 @@ class Autoscale:
 
     Capacity is started one load time before the curve asks for it, and stopped when the
     curve does not ask for it within `KEEP_S` either. The curve is the forecast, which every
-    policy knows alike.
+    policy knows alike. Where there is no room, training gives way: the jobs with the most
+    left to do, which lose least by waiting.
     """
 
     def provision(self, view: View) -> None:
@@ -27,7 +28,10 @@ class Autoscale:
             horizon_us = max(ahead_us, us_from_s(KEEP_S))
             now = view.now_us
             self._shrink(view, index, state, needed_capacity(state, now, now + horizon_us))
-            top_up(view, index, state, needed_capacity(state, now, now + ahead_us), "best")
+            target = needed_capacity(state, now, now + ahead_us)
+            top_up(view, index, state, target, "best")
+            while lacking(view, index, state, target) and _make_room(view, index):
+                top_up(view, index, state, target, "best")
             self._wake(view, state, ahead_us, horizon_us)
 
     def _shrink(self, view: View, index: int, state: ServiceNow, keep_per_s: float) -> None:
@@ -47,3 +51,26 @@ class Autoscale:
             for lead_us in (ahead_us, horizon_us):
                 if at_us - lead_us > view.now_us:
                     view.wake_at(at_us - lead_us)
+
+
+def _make_room(view: View, index: int) -> bool:
+    """Preempt jobs until the service's best mode fits; False (and no change) if it cannot."""
+    for mode in view.problem.service_modes[index]:
+        types = {g.type_index for g in mode.groups}
+        then = view.occupancy.copy()
+        layout = then.layout
+        victims = [
+            (view.remaining_s(job), job)
+            for job, running in view.running.items()
+            if view.preemptible(job)
+            and any(layout.pool_type[layout.node_pool[n]] in types for n in running.placement.nodes)
+        ]
+        chosen = []
+        for _, job in sorted(victims, reverse=True):
+            then.give(view.running[job].placement)
+            chosen.append(job)
+            if then.find(mode) is not None:
+                for victim in chosen:
+                    view.stop(victim)
+                return view.place(mode) is not None
+    return False

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import heapq
-import math
 from itertools import islice
 
-import numpy as np
-
+from scheduler.core.problem import Mode, fleet_rates
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.policies.autoscale import Autoscale
 from scheduler.policies.view import ClassQueues, View
@@ -16,24 +14,34 @@ from scheduler.solver.prices import Prices
 from scheduler.solver.round_model import solve_round
 from scheduler.solver.round_types import Candidate, Held, Option, RoundAnswer
 
-ROUND_S = 120.0
+ROUND_S = 60.0
 """Least time between two full rounds; in between, what fits starts at once."""
 
-GAP_TOLERANCE = 0.01
+GAP_TOLERANCE = 0.02
 """A greedy round within this of the price bound is taken without the exact model."""
 
-EXACT_TIME = 0.1
+EXACT_TIME = 0.05
 """Deterministic time limit of one exact round."""
 
-URGENCY = 10.0
-"""A job counts as urgent once its slack before the drain horizon is under 1/URGENCY of its
-remaining time."""
+
+URGENCY = 1.5
+MOST_URGENT = 0.05
+"""A job is worth as much as one of URGENCY times its slack before the drain horizon, where
+that is shorter than the job itself, but at the most as one of MOST_URGENT of its length."""
 
 DRAIN_EFFICIENCY = 0.85
 """Share of the fleet that a backlog of gangs keeps busy while it drains."""
 
 IDLE_ROUND_S = 3600.0
 """Time between full rounds while nothing changes but the slack of what waits."""
+
+MOVE_RELUCTANCE = 10.0
+"""A move or preemption must be worth this many restarts more than the one it costs."""
+
+SHAPES_PER_TYPE = 3
+LEAST_SPEED = 0.1
+"""A round looks at this many modes of each type, and at none slower than this share of the
+job's fastest: better to wait for the next round."""
 
 LEAST_S = 60.0
 """Remaining times below this count as this, so that crumbs do not push out real work."""
@@ -56,7 +64,8 @@ class Optimizer:
         self._prices: Prices | None = None
         self._last_round_us = -us_from_s(ROUND_S)
         self._changed = False
-        self._fleet_rate: list[float] = []
+        self._fleet_rate: tuple[float, ...] = ()
+        self._shapes: list[list[tuple[int, Mode]]] = []
         self._drain_s = 0.0
         self.counters = {"rounds": 0, "exact_rounds": 0, "worst_gap": 0.0}
 
@@ -64,7 +73,8 @@ class Optimizer:
         """Serve demand, then run a full round, or between rounds start what fits."""
         if self._prices is None:
             self._prices = Prices(len(view.problem.types))
-            self._fleet_rate = _fleet_rates(view)
+            self._fleet_rate = fleet_rates(view.problem)
+            self._shapes = [_shortlist(modes) for modes in view.problem.modes]
         self._services.provision(view)
         self._queues.update(view)
         if not view.waiting and not view.running:
@@ -75,7 +85,7 @@ class Optimizer:
             self._last_round_us = view.now_us
             self._changed = False
             self._round(view)
-        elif view.waiting:
+        if view.waiting:
             self._start_what_fits(view)
         if view.waiting or self._changed:
             wait_us = us_from_s(ROUND_S if self._changed else IDLE_ROUND_S)
@@ -101,10 +111,10 @@ class Optimizer:
     def _start(self, view: View, job: int, prices: list[float]) -> bool:
         for option in self._options(view, job):
             price = sum(prices[g.type_index] * g.count for g in option.shape.groups)
-            if option.utility < 0.5 * price:
+            if option.utility < 0.2 * price:
                 continue
-            placement = view.occupancy.find(option.shape)
-            if placement is not None and view.power_allows(option.shape, placement):
+            placement = view.place(option.shape)
+            if placement is not None:
                 view.start(job, option.mode, placement)
                 return True
         return False
@@ -136,7 +146,7 @@ class Optimizer:
         self._drain_s = 0.0
         if view.information == "none":
             return []
-        longest_s = fluid_s = 0.0
+        fluid_s = 0.0
         remaining: list[tuple[float, int]] = []
         for job in view.waiting:
             left_s = view.remaining_s(job)
@@ -144,10 +154,8 @@ class Optimizer:
             fluid_s += left_s * self._fluid_share(view, job)
         for job in view.running:
             left_s = view.remaining_s(job)
-            longest_s = max(longest_s, left_s)
             fluid_s += left_s * self._fluid_share(view, job)
-        longest_s = max(longest_s, max((r for r, _ in remaining), default=0.0))
-        self._drain_s = max(longest_s, fluid_s / DRAIN_EFFICIENCY)
+        self._drain_s = fluid_s / DRAIN_EFFICIENCY
         late = [
             (self._drain_s - left_s, job)
             for left_s, job in remaining
@@ -179,8 +187,10 @@ class Optimizer:
             restart_s = view.restart_us(job) / US_PER_S
             worth = self._worth(view, job) * self._speed(view, job, left_s)
             # what is stopped pays a restart later: that much more is staying worth
-            held = Held(running.placement, worth * (1 + restart_s / max(LEAST_S, left_s)))
-            better = tuple(o for o in self._options(view, job) if o.utility > held.utility)
+            stay = 1 + (1 + MOVE_RELUCTANCE) * restart_s / max(LEAST_S, left_s)
+            held = Held(running.placement, worth * stay)
+            options = self._options(view, job, moving=True)
+            better = tuple(o for o in options if o.utility > held.utility)
             if better or contended:
                 candidates.append(Candidate(job, better, held))
         return candidates
@@ -189,7 +199,7 @@ class Optimizer:
         """Return weight over remaining time, or over what slack is left if that is less."""
         left_s = view.remaining_s(job)
         if self._drain_s > 0:
-            left_s = min(left_s, max(0.0, self._drain_s - left_s) * URGENCY)
+            left_s = min(left_s, max(MOST_URGENT * left_s, (self._drain_s - left_s) * URGENCY))
         return view.weight(job) / max(LEAST_S, left_s)
 
     @staticmethod
@@ -198,13 +208,13 @@ class Optimizer:
         least_s = max(1.0, view.remaining_s(job))
         return least_s / max(least_s, run_s)
 
-    def _options(self, view: View, job: int) -> tuple[Option, ...]:
+    def _options(self, view: View, job: int, *, moving: bool = False) -> tuple[Option, ...]:
         worth = self._worth(view, job)
-        found = [
-            Option(m, mode, worth * self._speed(view, job, view.run_s(job, m)))
-            for m, mode in enumerate(view.modes(job))
-        ]
-        return tuple(sorted(found, key=lambda o: (-o.utility, o.mode)))
+        extra_s = MOVE_RELUCTANCE * view.restart_us(job) / US_PER_S if moving else 0.0
+        return tuple(
+            Option(m, mode, worth * self._speed(view, job, view.run_s(job, m) + extra_s))
+            for m, mode in self._shapes[view.class_of(job)]
+        )
 
     def _carry_out(self, view: View, candidates: list[Candidate], answer: RoundAnswer) -> None:
         kept = set(answer.kept)
@@ -216,15 +226,13 @@ class Optimizer:
                 view.start(job, mode, placement)
 
 
-def _fleet_rates(view: View) -> list[float]:
-    """Return, by class, the rate of the whole fleet working on jobs of that class."""
-    capacity = np.array(view.problem.capacity(), dtype=np.float64)
-    rates = []
-    for modes in view.problem.modes:
-        per_accelerator = np.zeros(len(capacity))
-        for mode in modes:
-            for group in mode.groups:
-                t = group.type_index
-                per_accelerator[t] = max(per_accelerator[t], mode.rate / mode.count)
-        rates.append(float(per_accelerator @ capacity) or math.inf)
-    return rates
+def _shortlist(modes: tuple[Mode, ...]) -> list[tuple[int, Mode]]:
+    """Return the fastest few modes of each accelerator type, fastest first."""
+    kept: list[tuple[int, Mode]] = []
+    seen: dict[int, int] = {}
+    for m, mode in enumerate(modes):
+        t = mode.type_index
+        if seen.get(t, 0) < SHAPES_PER_TYPE and mode.rate >= LEAST_SPEED * modes[0].rate:
+            seen[t] = seen.get(t, 0) + 1
+            kept.append((m, mode))
+    return kept

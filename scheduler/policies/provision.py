@@ -46,8 +46,7 @@ def top_up(view: View, index: int, state: ServiceNow, target_per_s: float, fit: 
             (
                 (m, placement)
                 for m, mode in enumerate(modes)
-                if (placement := view.occupancy.find(mode, fit)) is not None
-                and view.power_allows(mode, placement)
+                if (placement := view.place(mode, fit)) is not None
             ),
             None,
         )

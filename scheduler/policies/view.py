@@ -166,6 +166,8 @@ class View:
         self._best_rate = [max((m.rate for m in ms), default=0.0) for ms in problem.modes]
         self._restart_us = [us_from_s(c.restart_s) for c in problem.workload.classes]
         self._caps_power = any(s.power_cap_w is not None for s in problem.cluster.sites)
+        self._pool_site = [pool.site_index for pool in problem.pools]
+        self._node_site = [self._pool_site[p] for p in occupancy.layout.node_pool]
 
     @property
     def now_s(self) -> float:
@@ -229,12 +231,26 @@ class View:
         self, job: int, fit: Fit = "best", occupancy: Occupancy | None = None
     ) -> tuple[int, Placement] | None:
         """Return the fastest mode that has a legal placement now, and that placement."""
-        where = self.occupancy if occupancy is None else occupancy
         for index, mode in enumerate(self.modes(job)):
-            placement = where.find(mode, fit)
-            if placement is not None and self.power_allows(mode, placement):
+            placement = self.place(mode, fit, occupancy)
+            if placement is not None:
                 return index, placement
         return None
+
+    def place(
+        self, mode: Mode, fit: Fit = "best", occupancy: Occupancy | None = None
+    ) -> Placement | None:
+        """Return a legal placement of `mode` now, within the power caps, or None."""
+        where = self.occupancy if occupancy is None else occupancy
+        placement = where.find(mode, fit)
+        if not self._caps_power or placement is None:
+            return placement
+        barred: set[int] = set()
+        while placement is not None and not self._power_allows(mode, placement):
+            sites = {self._node_site[n] for n in placement.nodes}
+            barred.update(p for p, s in enumerate(self._pool_site) if s in sites)
+            placement = where.find(mode, fit, barred)
+        return placement
 
     def power_allows(self, mode: Mode, placement: Placement) -> bool:
         """Return whether the power caps leave room for `mode` on `placement`."""

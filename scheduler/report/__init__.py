@@ -13,12 +13,13 @@ from scheduler.report.sentences import (
 from scheduler.report.summary import Summary, summarise
 from scheduler.report.tables import ledger_table, listing_table, policy_tables, type_table
 from scheduler.report.waterfall import Waterfall
-from scheduler.report.words import plain, slug
+from scheduler.report.words import duration, plain, slug
 
 __all__ = [
     "Summary",
     "Waterfall",
     "compare_object",
+    "duration",
     "inputs_line",
     "ledger_table",
     "listing_table",

@@ -52,6 +52,8 @@ def run_object(summary: Summary, inputs: Mapping[str, Any]) -> dict[str, Any]:
         "bounds": {name: _number(value) for name, value in summary.bounds.items()},
         "gap": _number(summary.gap()),
         **{name: _number(summary.mean(name)) for name in _MORE},
+        "seeds": list(summary.seeds),
+        "end_s": summary.end_s,
         "intervals": {n: _ends(f) for n, f in summary.figures.items()},
         "against": _against(summary),
         "by_domain": {name: dict(row) for name, row in summary.by_domain.items()},

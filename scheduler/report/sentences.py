@@ -44,7 +44,9 @@ def replays_line(summaries: Sequence[Summary], noise_sigma: float) -> str:
     if noise_sigma:
         text += f", run times with noise of {percent(noise_sigma, 0)}"
     text += f"; information {first.information}: {INFORMATION[first.information]}"
-    return f"{text}; ± is the 95 % interval" if count > 1 else text
+    if count > 1:
+        return f"{text}; ± is the 95 % interval"
+    return f"{text}; several (--replays 8) would give intervals"
 
 
 def verdict_lines(summaries: Sequence[Summary]) -> list[str]:
@@ -55,8 +57,30 @@ def verdict_lines(summaries: Sequence[Summary]) -> list[str]:
         winner = min(summaries, key=lambda s: (_or_infinite(s.mean(name)), s.policy))
         if len(summaries) > 1 and math.isfinite(winner.mean(name)):
             lines.append(f"Least {title}: {_win(winner, summaries, name)}")
+    lines += _clarity(summaries)
     lines.append(_rest(best))
     return lines
+
+
+def _clarity(summaries: Sequence[Summary]) -> list[str]:
+    """Return which policies differ from the first beyond what chance explains."""
+    reference = summaries[0]
+    if len(summaries) < 2 or len(reference.seeds) < 2:
+        return []
+    changes = {s.policy: (s.differences or {}).get("mean_jct_s") for s in summaries[1:]}
+    groups = {
+        "clear": [name for name, c in changes.items() if c and is_clear(c)],
+        "not clear": [name for name, c in changes.items() if c and not is_clear(c)],
+    }
+    parts = [
+        f"{word} for {', '.join(plain(name) for name in names)}"
+        for word, names in groups.items()
+        if names
+    ]
+    return [
+        f"Paired over {len(reference.seeds)} seeds, the change of mean completion time against "
+        f"{plain(reference.policy)} is {', '.join(parts)}."
+    ]
 
 
 def violations_line(summaries: Sequence[Summary]) -> str:
@@ -82,13 +106,10 @@ def _against(change: Interval, reference: Summary, name: str) -> str:
     unit = 100 / base if name == "mean_jct_s" and base else 100.0
     word = "% less" if name == "mean_jct_s" else "points less"
     text = f"{number(-change.mean * unit)} {word} than {plain(reference.policy)}"
-    if math.isfinite(change.low):
-        sure = "clear" if is_clear(change) else "not clear"
-        text += (
-            f" (± {number(half_width(change) * unit)}, paired over {len(reference.seeds)} "
-            f"seeds: {sure})"
-        )
-    return text
+    if not math.isfinite(change.low):
+        return text
+    sure = "" if is_clear(change) else ", not clear"
+    return f"{text} (± {number(half_width(change) * unit)}{sure})"
 
 
 def _rest(best: Summary) -> str:

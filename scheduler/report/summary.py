@@ -25,7 +25,9 @@ class Summary:
     seeds : tuple of int
         One per replay.
     horizon_s, accelerator_s : float
-        Mean length of the accounting period, and mean of capacity times that.
+        Mean length of the period that the ledger covers, and mean of capacity times that.
+    end_s : float
+        Mean end of the replays.
     figures : mapping of str to Interval
         By the names of `scheduler.core.metrics.Metrics`: mean over replays, 95 % interval.
     ledger : mapping of str to float
@@ -47,6 +49,7 @@ class Summary:
     seeds: tuple[int, ...]
     horizon_s: float
     accelerator_s: float
+    end_s: float
     figures: Mapping[str, Interval]
     ledger: Mapping[str, float]
     by_type: Mapping[str, Mapping[str, float]]
@@ -108,6 +111,7 @@ def _summary(results: list[ReplayResult], reference: list[ReplayResult] | None) 
         seeds=tuple(r.cell.seed for r in results),
         horizon_s=_mean([s_from_us(r.horizon_us) for r in results]),
         accelerator_s=_mean([r.ledger.total_us() / US_PER_S for r in results]),
+        end_s=_mean([s_from_us(r.end_us) for r in results]),
         figures={n: interval([getattr(r.metrics, n) for r in results]) for n in names},
         ledger=_mean_of([r.ledger.by_cause() for r in results]),
         by_type=_mean_of_rows([r.ledger.by_type() for r in results]),

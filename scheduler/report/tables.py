@@ -14,11 +14,17 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from scheduler.core.ledger import HELD_UNPRODUCTIVE_CAUSES, IDLE_CAUSES, Cause
+from scheduler.core.ledger import (
+    HELD_UNPRODUCTIVE_CAUSES,
+    IDLE_CAUSES,
+    WASTE_CAUSES,
+    Cause,
+)
 from scheduler.report.summary import Summary, half_width
 from scheduler.report.words import bar, count, number, plain, spread, time_unit
 
 GAP: Final = 3
+EDGES: Final = 2
 SHARE_WIDTH: Final = len("100.0 %")
 MIN_BAR: Final = 3
 MAX_BAR: Final = 12
@@ -49,7 +55,7 @@ STYLES: Final[Mapping[Cause, str]] = {
 
 
 def policy_tables(summaries: Sequence[Summary], width: int) -> list[Table]:
-    """Return the figures of each policy: one table, or two where `width` is too small for it.
+    """Return the figures of each policy: one table, or several where `width` is too small.
 
     Intervals are those of the mean over replays, 95 %; the change is paired by seed with the
     first policy.
@@ -68,21 +74,21 @@ def policy_tables(summaries: Sequence[Summary], width: int) -> list[Table]:
         _Column("utilised\n%", [number(100 * s.mean("utilisation")) for s in summaries]),
         _Column("preemp-\ntions", [count(s.mean("preemptions")) for s in summaries]),
     ]
+    if any(math.isfinite(s.mean("slo_attainment")) for s in summaries):
+        served = [number(100 * s.mean("slo_attainment")) for s in summaries]
+        use.append(_Column("served\n%", served))  # of the services' requests
     names = _Column("policy", [escape(plain(s.policy)) for s in summaries])
-    if sum(c.width + GAP for c in (names, *times, *use)) <= width:
-        return [_table(names, [*times, *use])]
-    return [_table(names, times), _table(names, use)]
+    return [
+        _table(names, columns) for columns in _packed([times, use], width - EDGES - names.width)
+    ]
 
 
 def ledger_table(summaries: Sequence[Summary], width: int) -> Table:
     """Return the share of all accelerator-time by cause, one column per policy."""
-    fixed = len("idle") + len("reconfiguration") + 3 * GAP
-    remedies = max(len(text) for text in REMEDIES.values()) + GAP
-    room = (width - fixed - remedies) // len(summaries) - SHARE_WIDTH - GAP
-    with_remedies = room >= MIN_BAR
+    bars = _bar_width(summaries, width - max(len(text) for text in REMEDIES.values()) - GAP)
+    with_remedies = bars >= MIN_BAR
     if not with_remedies:
-        room = (width - fixed) // len(summaries) - SHARE_WIDTH - GAP
-    bars = min(MAX_BAR, room) if room >= MIN_BAR else 0
+        bars = max(0, _bar_width(summaries, width))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("cause", no_wrap=True)
@@ -100,10 +106,21 @@ def ledger_table(summaries: Sequence[Summary], width: int) -> Table:
             remedy = [REMEDIES.get(cause, "")] if with_remedies else []
             table.add_row(group if cause is shown[0] else "", cause.label, *cells, *remedy)
     table.add_section()
-    for title, name in (("idle", "idle_fraction"), ("waste", "waste_fraction")):
-        sums = [Text(f"{100 * s.mean(name):5.1f} %", "bold") for s in summaries]
-        table.add_row("sum", title, *sums, *([_SUMS[title]] if with_remedies else []))
+    for title, causes in _SUMS.items():
+        shares = [sum(s.share(c.label) for c in causes) for s in summaries]
+        sums = [Text(f"{100 * share:5.1f} %", "bold") for share in shares]
+        table.add_row("sum", title, *sums, *([""] if with_remedies else []))
     return table
+
+
+def _bar_width(summaries: Sequence[Summary], width: int) -> int:
+    """Return the room for bars in a ledger table of `width`; negative where there is none."""
+    left = width - EDGES - len("idle") - GAP - len("reconfiguration")
+    for bars in range(MAX_BAR, 0, -1):
+        shares = (max(len(plain(s.policy)), SHARE_WIDTH + 1 + bars) for s in summaries)
+        if sum(GAP + share for share in shares) <= left:
+            return bars
+    return -1
 
 
 def type_table(summaries: Sequence[Summary], width: int) -> Table:
@@ -112,8 +129,9 @@ def type_table(summaries: Sequence[Summary], width: int) -> Table:
     table.add_column("accelerator", no_wrap=True)
     table.add_column("fleet", justify="right")
     longest_name = max(len(plain(name)) for name in summaries[0].by_type)
-    room = (width - longest_name - len("fleet") - 2 * GAP) // len(summaries) - GAP
-    with_cause = room >= SHARE_WIDTH + 1 + len("incompatible")
+    left = width - EDGES - longest_name - GAP - len("fleet")
+    share = SHARE_WIDTH + 1 + len("incompatible")
+    with_cause = sum(GAP + max(share, len(plain(s.policy))) for s in summaries) <= left
     for summary in summaries:
         table.add_column(escape(plain(summary.policy)), no_wrap=True)
     for name in summaries[0].by_type:
@@ -129,9 +147,14 @@ def type_table(summaries: Sequence[Summary], width: int) -> Table:
 def listing_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """Return rows of equal fields as they are, numbers to the right."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in rows[0] if rows else ():
+    for position, name in enumerate(rows[0] if rows else ()):
         numeric = all(isinstance(row[name], int | float | None) for row in rows)
-        table.add_column(escape(name.replace("_", " ")), justify="right" if numeric else "left")
+        table.add_column(
+            escape(name.replace("_", " ")),
+            justify="right" if numeric else "left",
+            # The first column is what can be named: never cut.
+            min_width=max(len(plain(str(r[name]))) for r in rows) if position == 0 else None,
+        )
     for row in rows:
         table.add_row(*("-" if v is None else escape(plain(str(v), 120)) for v in row.values()))
     return table
@@ -173,7 +196,28 @@ _GROUPS: Final[Mapping[str, Sequence[Cause]]] = {
     "held": (Cause.PRODUCTIVE, *HELD_UNPRODUCTIVE_CAUSES),
     "idle": IDLE_CAUSES,
 }
-_SUMS: Final = {"idle": "", "waste": "(with held, unproductive)"}
+_SUMS: Final[Mapping[str, Sequence[Cause]]] = {
+    "idle": IDLE_CAUSES,
+    "- jobs waiting": tuple(c for c in IDLE_CAUSES if c is not Cause.NO_DEMAND),
+    "waste": WASTE_CAUSES,
+}
+
+
+def _packed(groups: Sequence[Sequence[_Column]], width: int) -> list[list[_Column]]:
+    """Return the columns in as few tables as fit; a new table begins with a group if it can."""
+
+    def size(columns: Sequence[_Column]) -> int:
+        return sum(GAP + c.width for c in columns)
+
+    tables: list[list[_Column]] = [[]]
+    for group in groups:
+        if tables[-1] and size([*tables[-1], *group]) > width:
+            tables.append([])
+        for column in group:
+            if tables[-1] and size([*tables[-1], column]) > width:
+                tables.append([])
+            tables[-1].append(column)
+    return tables
 
 
 def _table(names: _Column, columns: Sequence[_Column]) -> Table:

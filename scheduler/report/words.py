@@ -27,11 +27,11 @@ def time_unit(seconds: Iterable[float]) -> tuple[float, str]:
     """Return the length in seconds and the name of the unit that suits all of `seconds`.
 
     One column of a table has one unit, so that its figures compare at a glance: the largest
-    unit of which the smallest positive figure is at least one half.
+    unit of which the smallest positive figure is at least one.
     """
     positive = [s for s in seconds if math.isfinite(s) and s > 0]
     smallest = min(positive, default=0.0)
-    return next((u for u in _UNITS if smallest >= u[0] / 2), _UNITS[-1])
+    return next((u for u in _UNITS if smallest >= u[0]), _UNITS[-1])
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from scheduler.core.errors import PolicyError
 from scheduler.core.ledger import Ledger
 from scheduler.core.occupancy import Layout, Occupancy
-from scheduler.core.problem import Mode, Problem
+from scheduler.core.problem import Mode, Problem, fleet_rates
 from scheduler.core.random import stream
 from scheduler.core.run import Allocation, Down, Placement, ReplicaAllocation, Run
 from scheduler.core.units import US_PER_S, us_from_s
@@ -32,7 +32,6 @@ from scheduler.simulate.idle import IdleBook
 from scheduler.simulate.power_meter import PowerMeter, energy_of
 from scheduler.simulate.serving import ServiceState
 
-
 _STANDSTILL_INSTANTS = 1000
 """A run without a horizon ends after so many instants at which nothing ran or could start."""
 
@@ -47,6 +46,7 @@ class Kind(IntEnum):
     DEMAND = 4
     LOADED = 5
     WAKE = 6
+    CLOSE = 7
 
 
 @dataclass(slots=True)
@@ -138,6 +138,8 @@ class Engine:
         self._next_replica = 0
         self._joining: list[int] = []
         self._standing = 0
+        self._wake_us = -1
+        self._ledger_end_us: int | None = None
         self._held = HeldBook(self.layout)
         self._failures = stream(seed, "failures")
         self.view = View(
@@ -171,7 +173,8 @@ class Engine:
             self.policy.decide(view)
             view.ended = 0
             self._watch_for_standstill()
-            if view.wake_us is not None:
+            if view.wake_us is not None and not now < self._wake_us <= view.wake_us:
+                self._wake_us = view.wake_us
                 self._push(view.wake_us, Kind.WAKE, 0)
             self._refresh_idle()
         return self._finish()
@@ -222,6 +225,11 @@ class Engine:
             if state.end_us is not None:
                 self._push(state.end_us, Kind.DEMAND, index, -1)
 
+        if self.horizon_us is None:
+            window_us = arrival_window_us(self.problem)
+            if window_us:
+                self._push(window_us, Kind.CLOSE, 0)
+
     def _refusal(self, class_index: int) -> str:
         """Return why no job of the class can ever start here, or an empty string."""
         modes = self.problem.modes[class_index]
@@ -250,6 +258,8 @@ class Engine:
             self.services[subject].set_demand(self.now_us, None if detail < 0 else detail)
             if detail < 0:
                 self._stop_service(subject)
+        elif kind is Kind.CLOSE:
+            self._close_books()
         elif kind is Kind.LOADED and subject in self.view.replicas:
             replica = self.view.replicas[subject]
             state = self.services[replica.service]
@@ -351,20 +361,29 @@ class Engine:
         per_checkpoint = every_s * self._mode(job, running.mode).rate
         if per_checkpoint <= 0:
             return 0.0
+        if math.isinf(per_checkpoint):
+            return work
         return work - math.floor(work / per_checkpoint + 1e-9) * per_checkpoint
 
     def _end_allocation(self, job: int, running: RunningJob, work: float, lost: float) -> None:
-        mode = self._mode(job, running.mode)
-        self._release(mode, running.placement)
+        self._release(self._mode(job, running.mode), running.placement)
+        allocation = self._allocation(job, running, work, lost)
+        if allocation is not None:
+            self._log.allocations.append(allocation)
+            if self._ledger_end_us is None:
+                self._held.book_job(allocation, self._mode(job, running.mode))
+
+    def _allocation(
+        self, job: int, running: RunningJob, work: float, lost: float
+    ) -> Allocation | None:
+        """Return what the job has held until now; None if for no time at all."""
         held_us = self.now_us - running.start_us
         if not held_us:
-            return
-        allocation = Allocation(
+            return None
+        return Allocation(
             job, running.mode, running.start_us, self.now_us, min(running.overhead_us, held_us),
             work, max(0.0, lost), running.placement,
         )  # fmt: skip
-        self._log.allocations.append(allocation)
-        self._held.book_job(allocation, mode)
 
     # --- nodes -------------------------------------------------------------------
 
@@ -405,7 +424,8 @@ class Engine:
         if end_us > start_us:
             down = Down(node, start_us, end_us)
             self._log.downs.append(down)
-            self._held.book_down(down)
+            if self._ledger_end_us is None:
+                self._held.book_down(down)
 
     # --- services ----------------------------------------------------------------
 
@@ -435,19 +455,28 @@ class Engine:
         if replica is None:
             raise PolicyError(f"{self.policy_name}: replica {number} is not running")
         state = self.services[replica.service]
-        mode = state.modes[replica.mode]
         used_end_us = state.remove(self.now_us, number)
-        self._release(mode, replica.placement)
+        self._release(state.modes[replica.mode], replica.placement)
+        allocation = self._replica_allocation(replica)
+        if allocation is not None:
+            self._log.replicas.append(allocation)
+            if self._ledger_end_us is None:
+                self._book_replica(number, allocation, used_end_us)
+        self._replica_used_us.pop(number, None)
+
+    def _replica_allocation(self, replica: RunningReplica) -> ReplicaAllocation | None:
         held_us = self.now_us - replica.start_us
         if not held_us:
-            return
+            return None
         overhead_us = min(held_us, replica.serves_us - replica.start_us)
-        allocation = ReplicaAllocation(
+        return ReplicaAllocation(
             replica.service, replica.mode, replica.start_us, self.now_us, overhead_us,
             replica.placement,
         )  # fmt: skip
-        self._log.replicas.append(allocation)
-        used_us = used_end_us - self._replica_used_us.pop(number, used_end_us)
+
+    def _book_replica(self, number: int, allocation: ReplicaAllocation, used_end_us: float) -> None:
+        used_us = used_end_us - self._replica_used_us.get(number, used_end_us)
+        mode = self.services[allocation.service].modes[allocation.mode]
         self._held.book_replica(allocation, mode, used_us)
 
     # --- shared ------------------------------------------------------------------
@@ -466,15 +495,42 @@ class Engine:
         self.meter.add(mode, placement, -1)
 
     def _refresh_idle(self) -> None:
-        unserved = frozenset(i for i, s in enumerate(self.services) if s.unserved)
-        self._idle.refresh(self.now_us, frozenset(self._waiting_by_class), unserved)
+        if self._ledger_end_us is None:
+            unserved = frozenset(i for i, s in enumerate(self.services) if s.unserved)
+            self._idle.refresh(self.now_us, frozenset(self._waiting_by_class), unserved)
+
+    def _close_books(self) -> None:
+        """Book everything up to now; nothing after now enters the ledger."""
+        if self._ledger_end_us is not None:
+            return
+        idle = self._idle.close(self.now_us)
+        for job, running in self.view.running.items():
+            allocation = self._allocation(job, running, self._progress(job, running), 0.0)
+            if allocation is not None:
+                self._held.book_job(allocation, self._mode(job, running.mode))
+        for number, replica in self.view.replicas.items():
+            held = self._replica_allocation(replica)
+            if held is not None:
+                used_us = self.services[replica.service].advance(self.now_us)
+                self._book_replica(number, held, used_us)
+        for node, state in self._nodes.items():
+            if state.reasons and self.now_us > state.since_us:
+                self._held.book_down(Down(node, state.since_us, self.now_us))
+        self._ledger_end_us = self.now_us
+        problem = self.problem
+        self._ledger = Ledger(
+            self._held.amount_us + idle,
+            tuple(problem.types[p.type_index] for p in problem.pools),
+            tuple(problem.domains[p.domains[0]].name for p in problem.pools),
+        )
 
     def _finish(self) -> Run:
         end_us = self.now_us if self.horizon_us is None else self.horizon_us
         self.now_us = self.view.now_us = end_us
+        self._close_books()
+        assert self._ledger_end_us is not None
         running = tuple(sorted(self.view.running))
         waiting = tuple(sorted(self.view.waiting))
-        idle = self._idle.close(end_us)
         for job in running:
             held = self.view.running[job]
             self._end_allocation(job, held, self._progress(job, held), 0.0)
@@ -501,16 +557,12 @@ class Engine:
         ]
         meter = PowerMeter(problem, self.layout)
         energy_j, cost_usd, carbon_g = energy_of(problem, meter, gangs, downs, end_us)
-        ledger = Ledger(
-            self._held.amount_us + idle,
-            tuple(problem.types[p.type_index] for p in problem.pools),
-            tuple(problem.domains[p.domains[0]].name for p in problem.pools),
-        )
         return Run(
             policy=self.policy_name,
             information=self.information,
             seed=self.seed,
             horizon_us=end_us,
+            ledger_end_us=self._ledger_end_us,
             allocations=allocations,
             replicas=replicas,
             downs=downs,
@@ -519,7 +571,7 @@ class Engine:
             rejected=dict(sorted(log.rejected.items())),
             running=running,
             waiting=tuple(sorted([*waiting, *later])),
-            ledger=ledger,
+            ledger=self._ledger,
             served=tuple(s.served for s in self.services),
             demanded=tuple(s.demanded for s in self.services),
             energy_j=energy_j,
@@ -528,3 +580,23 @@ class Engine:
             events=log.events,
             solver=dict(getattr(self.policy, "counters", {})),
         )
+
+
+def arrival_window_us(problem: Problem) -> int:
+    """Return the length of the period in which work arrives, or 0 for a batch of jobs.
+
+    A recorded or generated stream stops somewhere; what runs after its last arrival is an
+    artefact of the cut. A run without a horizon is therefore accounted up to the last
+    arrival, which is the same for every policy. A workload that arrives in less than half
+    of the time in which the whole fleet could do it is a batch: it is accounted to its end.
+    """
+    jobs = problem.workload.jobs
+    able = [j for j, c in enumerate(jobs.class_index.tolist()) if problem.modes[c]]
+    if not able:
+        return 0
+    rates = fleet_rates(problem)
+    classes = jobs.class_index.tolist()
+    work = jobs.work.tolist()
+    drain_s = sum(work[j] / rates[classes[j]] for j in able)
+    last_s = float(jobs.release_s[able[-1]])
+    return us_from_s(last_s) if last_s >= 0.5 * drain_s else 0

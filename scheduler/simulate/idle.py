@@ -128,16 +128,16 @@ class IdleBook:
         self, t: int, pools: tuple[int, ...], here: tuple[Mode, ...], now_us: int
     ) -> None:
         occupancy = self._occupancy
-        startable: list[tuple[Mode, bool]] = []
-        for mode in here:
-            placement = occupancy.find(mode)
-            if placement is not None:
-                startable.append((mode, self._power_allows(mode, placement)))
+        by_site: dict[int, list[tuple[Mode, bool]]] = {}
         blocked = Cause.SHAPE if self._some_gang_fits(here) else Cause.GANG_WAIT
         for p in pools:
             if not occupancy.pool_free[p]:
                 self._set(p, {}, now_us)
                 continue
+            site = self._problem.pools[p].site_index if self._caps_power else 0
+            if site not in by_site:
+                by_site[site] = self._startable(here, site)
+            startable = by_site[site]
             allowed = self._least_slot(startable, p, t, power_ok=True)
             capped = self._least_slot(startable, p, t, power_ok=False)
             rates: dict[Cause, int] = {}
@@ -152,6 +152,20 @@ class IdleBook:
                     cause = blocked
                 rates[cause] = rates.get(cause, 0) + f * nodes
             self._set(p, rates, now_us)
+
+    def _startable(self, here: tuple[Mode, ...], site: int) -> list[tuple[Mode, bool]]:
+        """Return the modes with a legal placement, and whether the site's cap allows it."""
+        barred: frozenset[int] = frozenset()
+        if self._caps_power:
+            pools = self._problem.pools
+            barred = frozenset(p for p, pool in enumerate(pools) if pool.site_index != site)
+        found = []
+        for mode in here:
+            inside = self._occupancy.find(mode, barred=barred)
+            placement = inside or self._occupancy.find(mode)
+            if placement is not None:
+                found.append((mode, self._power_allows(mode, placement)))
+        return found
 
     def _some_gang_fits(self, here: tuple[Mode, ...]) -> bool:
         free = self._occupancy.type_free

@@ -25,10 +25,11 @@ from scheduler.verify.placement import HOLD_RULES
 from scheduler.verify.power import energy_integrated, power_cap
 from scheduler.verify.services import requests_counted, servings_of, switched_off
 from scheduler.verify.waiting import wants_of
+from scheduler.verify.window import as_of
 
 _LAST_US = 1 << 53  # 285 years: beyond it, floats no longer tell microseconds apart
-IDLE_INSTANTS = 400
-"""Most changes of state up to which `verify_run` rebuilds every idle cause."""
+IDLE_LIMIT = 300_000
+"""Changes of state times nodes up to which `verify_run` rebuilds every idle cause (seconds)."""
 
 
 def verify_run(problem: Problem, run: Run) -> list[Violation]:
@@ -50,8 +51,9 @@ def verify_run(problem: Problem, run: Run) -> list[Violation]:
     Notes
     -----
     Independent of the code that makes runs. Cost O(n log n) in allocations; the causes
-    ``policy``, ``power_cap``, ``shape`` and ``gang_wait`` are rebuilt only for runs with at
-    most `IDLE_INSTANTS` changes of state (`recompute_idle` rebuilds them for any run).
+    ``policy``, ``power_cap``, ``shape`` and ``gang_wait`` are rebuilt, which takes longer,
+    only for runs of at most `IDLE_LIMIT` changes of state times nodes; beyond, these four
+    are checked in their sum (`recompute_idle` rebuilds them for any run).
     """
     if not 0 <= run.horizon_us < _LAST_US or len(run.actual_work) != len(problem.workload.jobs):
         text = f"horizon {run.horizon_us} us, work of {len(run.actual_work)} jobs"
@@ -67,7 +69,12 @@ def verify_run(problem: Problem, run: Run) -> list[Violation]:
     found += _held_rules(facts, holds, lives, RUN_LIFE_RULES)
     for rule in STATE_RULES:
         found += rule(facts, run, lives)
-    found += _book_rules(facts, run, holds, lives)
+    found += _count_rules(facts, run, holds)
+    if not 0 <= run.ledger_end_us <= run.horizon_us:
+        text = f"ends at {run.ledger_end_us} us of {run.horizon_us}"
+        return [*found, Violation("ledger_end", text)]
+    if not found:  # the ledger can only follow from allocations that are themselves right
+        found += _ledger_rules(problem, as_of(problem, run, run.ledger_end_us))
     return found
 
 
@@ -127,10 +134,11 @@ def recompute_idle(problem: Problem, run: Run) -> IntArray:
     -----
     Cost O(changes of state x nodes x modes): meant for small runs.
     """
-    facts = gather(problem, run.horizon_us, run.downs)
-    holds, _ = holds_of(problem, run.horizon_us, run.allocations, run.replicas)
-    lives = lives_of(facts, holds, run.actual_work, run.finished_us)
-    wants = wants_of(facts, lives, run.rejected, servings_of(facts, holds))
+    cut = as_of(problem, run, run.ledger_end_us)
+    facts = gather(problem, cut.horizon_us, cut.downs)
+    holds, _ = holds_of(problem, cut.horizon_us, cut.allocations, cut.replicas)
+    lives = lives_of(facts, holds, cut.actual_work, cut.finished_us)
+    wants = wants_of(facts, lives, cut.rejected, servings_of(facts, holds))
     return idle_us(facts, holds, wants)
 
 
@@ -150,24 +158,30 @@ def _held_rules(
             yield from life_rule(facts, life)
 
 
-def _book_rules(
-    facts: Facts, run: Run, holds: Sequence[Hold], lives: Sequence[Life]
-) -> Iterator[Violation]:
-    """Rules on what was counted: services, ledger, energy."""
+def _count_rules(facts: Facts, run: Run, holds: Sequence[Hold]) -> Iterator[Violation]:
+    """Rules on what was counted over the whole run: services and energy."""
     servings = servings_of(facts, holds)
     yield from switched_off(facts, holds)
     yield from requests_counted(facts, run, servings)
     yield from energy_integrated(facts, run, holds)
+
+
+def _ledger_rules(problem: Problem, run: Run) -> Iterator[Violation]:
+    """Rules on the ledger of a run that ends where its ledger does."""
+    facts = gather(problem, run.horizon_us, run.downs)
     misnamed = list(rows_named(facts, run))
     if misnamed:
         yield from misnamed
         return
+    holds, _ = holds_of(problem, run.horizon_us, run.allocations, run.replicas)
+    lives = lives_of(facts, holds, run.actual_work, run.finished_us)
+    servings = servings_of(facts, holds)
     holdings = holdings_of(facts, holds)
     wants = wants_of(facts, lives, run.rejected, servings)
     yield from rows_balance(facts, run)
     yield from down_booked(facts, run)
     yield from held_booked(facts, run, holdings, servings)
-    if len(instants_of(facts, holds, wants)) <= IDLE_INSTANTS:
+    if len(instants_of(facts, holds, wants)) * len(facts.node_ids) <= IDLE_LIMIT:
         yield from idle_booked(facts, run, idle_us(facts, holds, wants))
     else:
         yield from unwanted_booked(facts, run, holdings, wants)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from scheduler.verify.facts import Facts, Hold
 from scheduler.verify.legal import startable_on, uncapped
 from scheduler.verify.power import added_w, idle_draw_w
 from scheduler.verify.waiting import Want
+
+Interval = TypeVar("Interval", Hold, Want)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Moment:
         Watts left under the cap by site; infinite where there is no cap. What a node that
         is down draws when idle stays reserved, so that it can come back.
     modes : tuple of Mode
-        Shapes of everything that waits.
+        Shapes of everything that waits, each once.
     """
 
     free: tuple[int, ...]
@@ -63,10 +66,10 @@ def idle_us(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> IntAr
     """Return idle accelerator-microseconds by pool and cause, shape (pools, causes)."""
     amounts = np.zeros((len(facts.problem.pools), len(Cause)), dtype=np.int64)
     instants = instants_of(facts, holds, wants)
+    live_holds, live_wants = _Live(holds), _Live(wants)
     for start_us, end_us in itertools.pairwise(instants):
-        live = [h for h in holds if h.start_us <= start_us < h.end_us]
-        keys = {w.key for w in wants if w.start_us <= start_us < w.end_us}
-        moment = _moment(facts, live, sorted(keys), start_us)
+        keys = {want.key for want in live_wants.at(start_us)}
+        moment = _moment(facts, live_holds.at(start_us), sorted(keys), start_us)
         seen: dict[tuple[int, int], Cause] = {}
         for node, free in enumerate(moment.free):
             if free <= 0:
@@ -76,6 +79,21 @@ def idle_us(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> IntAr
                 seen[pool, free] = _cause(facts, moment, node, waits=bool(keys))
             amounts[pool, seen[pool, free]] += free * (end_us - start_us)
     return amounts
+
+
+class _Live(Generic[Interval]):
+    """Tells which intervals contain an instant, for instants asked in ascending order."""
+
+    def __init__(self, intervals: Sequence[Interval]) -> None:
+        self._to_come: list[Interval] = sorted(intervals, key=lambda i: i.start_us, reverse=True)
+        self._live: list[Interval] = []
+
+    def at(self, at_us: int) -> list[Interval]:
+        """Return the intervals that contain `at_us`."""
+        while self._to_come and self._to_come[-1].start_us <= at_us:
+            self._live.append(self._to_come.pop())
+        self._live = [i for i in self._live if i.end_us > at_us]
+        return self._live
 
 
 def _moment(facts: Facts, live: Sequence[Hold], keys: Sequence[int], at_us: int) -> Moment:
@@ -96,7 +114,8 @@ def _moment(facts: Facts, live: Sequence[Hold], keys: Sequence[int], at_us: int)
         float("inf") if site.power_cap_w is None else site.power_cap_w - draw
         for site, draw in zip(cluster.sites, draw_w, strict=True)
     )
-    return Moment(tuple(free), spare_w, tuple(m for key in keys for m in _modes(problem, key)))
+    shapes = {(m.groups, m.level, m.power_w): m for key in keys for m in _modes(problem, key)}
+    return Moment(tuple(free), spare_w, tuple(shapes.values()))
 
 
 def _modes(problem: Problem, key: int) -> tuple[Mode, ...]:

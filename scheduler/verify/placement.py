@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
+from scheduler.core.problem import Mode
 from scheduler.core.run import Violation
 from scheduler.core.units import s_from_us
+from scheduler.core.workload import JobClass, Service
 from scheduler.verify.facts import Facts, Hold
 
 
@@ -77,6 +79,48 @@ def one_domain(facts: Facts, hold: Hold) -> Iterator[Violation]:
             return
 
 
+def mode_permitted(facts: Facts, hold: Hold) -> Iterator[Violation]:
+    """``permitted``: the mode keeps to what the user asked for and what its devices have.
+
+    Gang size, accelerator types, stack, precision, memory and spread of the class; types
+    and size of a service's replica.
+    """
+    for text in _refused(facts, hold.job, hold.service, hold.mode):
+        yield Violation("permitted", text, hold.who, "", s_from_us(hold.start_us))
+
+
+def _refused(facts: Facts, job: int, service: int, mode: Mode) -> Iterator[str]:
+    problem = facts.problem
+    workload = problem.workload
+    asked: JobClass | Service
+    if job >= 0:
+        asked = workload.classes[int(workload.jobs.class_index[job])]
+        sizes = asked.gang
+        if asked.max_level in problem.levels and mode.level > problem.levels.index(asked.max_level):
+            yield f"spreads over a {problem.levels[mode.level]}, at most {asked.max_level} asked"
+    else:
+        asked = workload.services[service]
+        sizes = asked.replica
+    if mode.count not in sizes:
+        yield f"{mode.count} accelerators, asked {_some(sizes)}"
+    for group in mode.groups:
+        device = problem.cluster.accelerators[problem.types[group.type_index]]
+        names = {name.casefold() for name in (device.name, *device.aliases)}
+        if asked.accelerators is not None and names.isdisjoint(
+            name.casefold() for name in asked.accelerators
+        ):
+            yield f"{device.name} is not among the accelerators asked"
+        need = mode.memory_bytes
+        if isinstance(asked, JobClass):
+            need = max(need, asked.memory_bytes)
+            if asked.stacks is not None and device.stack not in asked.stacks:
+                yield f"{device.name} needs the stack {device.stack}"
+            if asked.precision is not None and not device.peak_flops.get(asked.precision):
+                yield f"{device.name} lacks {asked.precision}"
+        if need > device.memory_bytes:
+            yield f"needs {need:.6g} bytes on {device.name}, which has {device.memory_bytes:.6g}"
+
+
 def overhead_charged(facts: Facts, hold: Hold) -> Iterator[Violation]:
     """``overhead``: a start costs its restart (or load) time, unless the hold ends before."""
     least = min(hold.least_overhead_us, hold.end_us - hold.start_us)
@@ -90,6 +134,7 @@ HOLD_RULES = (
     gang_complete,
     slots_whole,
     one_domain,
+    mode_permitted,
     overhead_charged,
 )
 

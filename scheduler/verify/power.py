@@ -107,7 +107,7 @@ def energy_integrated(facts: Facts, run: Run, holds: Sequence[Hold]) -> Iterator
         ("cost", run.cost_usd, cost_usd),
         ("carbon", run.carbon_g, carbon_g),
     ):
-        if not math.isclose(recorded, due, rel_tol=_TOLERANCE, abs_tol=1e-6):
+        if not math.isclose(recorded, due, rel_tol=_TOLERANCE, abs_tol=1e-9):
             yield Violation(code, f"{recorded:.9g} recorded, {due:.9g} follow from the run")
 
 

@@ -66,6 +66,7 @@ def run_of(allocations, **fields) -> Run:
         amounts[0, cause] = seconds * S
     values = {
         "policy": "p", "information": "exact", "seed": 0, "horizon_us": 40 * S,
+        "ledger_end_us": 40 * S,
         "allocations": tuple(allocations), "replicas": (), "downs": (),
         "actual_work": (8.0,) * 4, "finished_us": {}, "rejected": {}, "running": (),
         "waiting": (), "ledger": Ledger(amounts, ("A",), ("p",)),
@@ -249,5 +250,5 @@ def test_pairing_removes_what_replays_share() -> None:
     mean, low, high = paired_difference(ours.tolist(), theirs.tolist())
     assert mean == pytest.approx(-2, abs=0.2)
     assert high - low < 0.5
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="paired"):
         paired_difference([1.0], [1.0, 2.0])

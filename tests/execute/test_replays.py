@@ -125,7 +125,7 @@ def test_a_stale_address_in_the_environment_is_named_as_such(
     small_problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(InputError, match="^RAY_ADDRESS: no Ray cluster answers there"):
+    with pytest.raises(InputError, match=r"^RAY_ADDRESS: no Ray cluster answers there"):
         replay(small_problem, ["fifo"], [0])
 
 

@@ -24,7 +24,7 @@ from scheduler.io import (
 
 PLAIN = yaml.SafeLoader  # the documents hold only what PyYAML and we read alike
 
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
     [
         *(None, True, False, 0, -1, 3, 2**63, 10**30, 1.5, -0.0, 1e308, float("nan"), float("inf")),
         *("", " ", "x", "no", "12:30:00", "007", "nan s", "-1 s", "1e999 s", "5 GB", "5 Gbit/s"),

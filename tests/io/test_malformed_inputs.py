@@ -79,6 +79,10 @@ TOPOLOGY_FAULTS: list[tuple[Edit, tuple[str, ...]]] = [
     ((", link: 100 GB/s", ""), ("fabric.link: missing field of a torus fabric",)),
     (("[2, 2]", "[1, 2]"), ("the torus is too small, got '1 x 2'; allowed: room for 4 nodes",)),
     (("fabric: {kind: rail", "fabric: rail #{"), ("pods[0].fabric: not a mapping, got 'rail'",)),
+    (("title: Two pods", f"title: {'t' * 30_000}"), ("title: the text is too long",)),
+    (("title: Two pods", "title: 2"), ("title: not text, got '2'",)),
+    (("accelerators:\n", "accelerators: [1]\nx:\n"), ("accelerators: not a mapping",)),
+    (("  Chip-1: {", '  "": {'), ("accelerators['']: not a name",)),
     (("sites:\n", "sites: {}\nsitez:\n"), ("sites: not a list", "sitez: unknown field")),
     (("- {accelerator: T4, nodes: 4, per_node: 4, prefix: h}", "[]"), ("list is too short",)),
     (("    nodes:\n      - {accelerator: T4", "    nodes:\n      - 5\n      - {accelerator: T4"),
@@ -138,6 +142,10 @@ WORKLOAD_FAULTS: list[tuple[Edit, tuple[str, ...]]] = [
     (("shape: diurnal", "shape: diurnl"), ("services[1].demand.shape", "did you mean 'diurnal'?")),
     (("peak: 20", "peek: 20"), ("demand.peek: unknown field", "demand.peak: missing field")),
     (("base: 2 req/s", "base: 30 req/s"), ("services[1].demand.base: out of range",)),
+    (("span: 2 d", "noise: much, span: 2 d"), ("services[1].demand.noise: not a number",)),
+    (("span: 2 d", "span: 2 d, noise: true"), ("services[1].demand.noise: not a value",)),
+    (("span: 2 d", "span: 2 d, shape: flat"), ("services[1].demand.shape: duplicate field",)),
+    (("shape: diurnal, ", ""), ("demand.shape: missing",)),
     (("span: 2 d", "span: -2 d"), ("services[1].demand.span: negative time",)),
     (("seed: 1}", "seed: -1}"), ("services[1].demand.seed: not a seed",)),
     (("name: images", "name: chat"), ("services[1].name: used twice",)),
@@ -149,6 +157,9 @@ WORKLOAD_FAULTS: list[tuple[Edit, tuple[str, ...]]] = [
     (("days: 0.2", "days: .nan"), ("generate[0].days: out of range, got 'nan'",)),
     (("days: 0.2", "days: [1]"), ("generate[0].days: not a value",)),
     (("max_run_time: 2 h", "max_run_time: 2 GiB"), ("generate[0].max_run_time",)),
+    (("kind: philly-like, ", ""), ("generate[0]: not a generator",)),
+    (("name: script", "name: philly-1"), ("the class exists already and differs", "prefix")),
+    (("philly-like, seed: 0", "chat, seed: 0, prefix: chat"), ("has no such parameter",)),
     (("generate:", "jobs_file: ../jobs.csv\ngenerate:"), ("no file can be named here",)),
     (("job_type: resnet, acc", "job_type: resnet, rate: 2, acc"), ("duplicate field",)),
     (("rate: 7.5", "rate: -7.5"), ("profiles.own.rates[0].rate: out of range",)),
@@ -208,7 +219,7 @@ def test_every_fault_of_a_file_comes_in_one_message() -> None:
     with pytest.raises(InputError) as caught:
         parse_cluster(text, file="f.yaml")
     lines = str(caught.value).splitlines()
-    assert len(lines) == 10  # the edit of pue makes two
+    assert len(lines) == len(edits) + 1  # the edit of pue makes two
     positions = [f.line for f in caught.value.faults]
     assert positions == sorted(positions)
     assert all(line.startswith("f.yaml:") for line in lines)
@@ -243,6 +254,9 @@ JOBS_FAULTS: list[tuple[Edit, tuple[str, ...]]] = [
     (("run_time_s", "runtime_s"), ("unknown column, got 'runtime_s'", "'run_time_s'?")),
     (("weight,", "release_s,"), ("duplicate column",)),
     (("gang,", "class,"), (":2: class: unknown class",)),
+    (("\na,", "\n" + "a" * 201 + ","), (":2: id: not a name",)),
+    (("id,release_s", "id,reference"), (":3: reference: unknown accelerator type, got '30.5'",)),
+    (("id,release_s", "id,preemptible"), (":2: preemptible: neither true nor false, got '0'",)),
 ]
 
 

@@ -71,6 +71,7 @@ RUNS = st.builds(
     information=st.sampled_from(["exact", "estimates", "none"]),
     seed=st.integers(0, 2**31),
     horizon_us=TIMES,
+    ledger_end_us=TIMES,
     allocations=lists(ALLOCATIONS),
     replicas=lists(REPLICAS),
     downs=lists(DOWNS),
@@ -110,6 +111,7 @@ def one_run() -> Run:
         information="exact",
         seed=3,
         horizon_us=100,
+        ledger_end_us=90,
         allocations=(Allocation(0, 1, 0, 50, 5, 1.5, 0.25, Placement((0, 2), (8, 4))),),
         replicas=(ReplicaAllocation(0, 0, 10, 90, 5, Placement((1,), (2,))),),
         downs=(Down(3, 20, 40),),
@@ -129,6 +131,10 @@ def test_runs_come_back_equal(run: Run) -> None:
     back = run_from_json(json.loads(text))
     assert same(run, back)
     assert canonical_json(run_to_json(back)) == text
+
+
+def test_every_field_of_a_run_is_written() -> None:
+    assert set(run_to_json(one_run())) == {"schema", *(f.name for f in fields(Run))}
 
 
 def test_run_files(tmp_path: Path) -> None:

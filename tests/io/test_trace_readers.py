@@ -193,6 +193,37 @@ def test_table_faults(tmp_path: Path, edit: tuple[str, str], message: str) -> No
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (("steps_per_s", "rate"), "missing column, got 'steps_per_s'"),
+        (("v100,LM (batch size 5),1,10", "v100,LM (batch size 5),1"), ":2: wrong number of fields"),
+        (("v100,LM (batch size 5),1,10", ",LM (batch size 5),1,10"), ":2: missing value"),
+        (("size 5),1,10", "size 5),0,10"), ":2: scale_factor: out of range"),
+        (("size 5),1,10", "size 5),1,-10"), ":2: steps_per_s: negative value"),
+        (("size 5),1,10", "size 5),4,10"), ":3: duplicate row"),
+        ((TABLE[TABLE.index("v100") :], ""), "no rates"),
+    ],
+)
+def test_flat_table_faults(tmp_path: Path, edit: tuple[str, str], message: str) -> None:
+    text = TABLE.replace(*edit)
+    assert text != TABLE
+    with pytest.raises(InputError) as caught:
+        read_profile(write(tmp_path, "t.csv", text))
+    assert message in str(caught.value)
+
+
+def test_windows_of_traces_without_dates_are_lengths_of_time(tmp_path: Path) -> None:
+    path = write(tmp_path, "g.trace", GAVEL + "\n")
+    table = str(write(tmp_path, "t.csv", TABLE))
+    with pytest.raises(InputError, match=r"--since: .*the trace has no dates"):
+        load_trace(path, profile=table, since="2017-10-02")
+    with pytest.raises(InputError, match="no job is left"):
+        load_trace(path, profile=table, since="1 h")
+    with pytest.raises(InputError, match="no such trace file"):
+        load_trace(tmp_path / "none.csv")
+
+
 @needs_shared
 def test_philly_against_the_published_rows() -> None:
     path = SHARED / "traces" / "philly" / "philly_dev.csv.gz"

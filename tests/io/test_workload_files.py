@@ -13,6 +13,8 @@ from scheduler.core.errors import InputError
 from scheduler.core.workload import JobClass, ModelPhysics, ProfilePhysics, RunTimePhysics
 from scheduler.generate import demand_curve, generate
 from scheduler.io import list_workloads, load_workload, parse_workload
+from scheduler.io.workload_sections import LEVELS
+from scheduler.physics.interconnect import POD, TIERS
 
 SHIPPED = [f.name for f in list_workloads()]
 
@@ -94,6 +96,30 @@ def test_the_same_generator_twice_needs_another_prefix() -> None:
     with pytest.raises(InputError, match="different prefixes"):
         parse_workload(WORKLOAD + entry + "}\n")
     assert len(parse_workload(WORKLOAD + entry + ", prefix: more}\n").jobs) > 0
+
+
+def test_generated_services_and_tables_may_not_collide_with_the_files() -> None:
+    text = """\
+schema: workload/1
+title: Collisions
+profiles: {image-rates: {rates: [{job_type: image, accelerator: T4, count: 1, rate: 1}]}}
+services:
+  - name: image
+    profile: {table: image-rates, job_type: image}
+    replica: 1
+    demand: [[0 s, 1 req/s]]
+generate: {kind: image, days: 0.5}
+"""
+    with pytest.raises(InputError) as caught:
+        parse_workload(text)
+    assert "the throughput table exists already and differs" in str(caught.value)
+    assert "the service exists already, got 'image'" in str(caught.value)
+
+
+def test_levels_are_those_of_the_interconnect() -> None:
+    inner = (t for t in TIERS[1:] if TIERS.index(t) < POD)
+    slices = [f"slice-{POD - TIERS.index(t)}" for t in inner]
+    assert set(LEVELS) == {*TIERS, *slices}
 
 
 def test_an_empty_workload_is_a_fault() -> None:
@@ -190,6 +216,23 @@ def test_json_lines_and_csv_say_the_same(tmp_path: Path) -> None:
     assert one.jobs.ids == other.jobs.ids == ("a", "b", "c")
     for column in ("class_index", "release_s", "work", "estimate_s", "weight", "deadline_s"):
         np.testing.assert_array_equal(getattr(one.jobs, column), getattr(other.jobs, column))
+
+
+def test_rows_without_class_share_one_where_they_say_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    path.write_text(
+        '{"gang": 8, "accelerators": "T4", "work": 5}\n'
+        '{"gang": 8, "accelerators": ["tesla-t4"], "work": 6}\n'
+        '{"gang": 8, "run_time_s": 7, "memory_gib": 16, "preemptible": false}\n'
+        '{"gang": 8, "run_time_s": 7, "reference": "t4"}\n'
+    )
+    workload = load_workload(path)
+    assert [c.name for c in workload.classes] == ["gang-8-T4", "gang-8-16GiB-rigid", "gang-8-on-T4"]
+    assert workload.jobs.class_index.tolist() == [0, 0, 1, 2]
+    assert workload.jobs.ids == ("job-1", "job-2", "job-3", "job-4")
+    assert workload.classes[1].memory_bytes == 16 * 2**30
+    assert not workload.classes[1].preemptible
+    assert workload.classes[2].physics == RunTimePhysics("T4")
 
 
 def test_trace_options_are_for_traces(tmp_path: Path) -> None:

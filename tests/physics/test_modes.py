@@ -16,7 +16,6 @@ from scheduler.core.problem import Group
 from scheduler.core.workload import JobClass, Profile, ProfilePhysics, RunTimePhysics
 from scheduler.physics.domains import read_interconnect
 from scheduler.physics.interconnect import build_graph
-from scheduler.physics.modes import draw_w
 from scheduler.physics.network import USABLE_SHARE, Refusal
 from scheduler.physics.problem import build_problem
 from scheduler.physics.profiles import ProfileTable
@@ -234,19 +233,20 @@ def test_a_recorded_run_time_holds_on_its_own_type(name, count):
     assert max(rates) == 1.0
 
 
-def test_without_a_reference_the_slowest_permitted_type_sets_the_pace():
+def test_without_a_reference_the_recorded_run_time_holds_on_every_type():
     problem = build_problem(
         MIXED,
         workload(
-            JobClass("all", RunTimePhysics(), (1,)),
+            JobClass("all", RunTimePhysics(), (8,)),
             JobClass("bf16", RunTimePhysics(), (1,), precision="bf16"),
         ),
     )
-    first = {problem.types[m.type_index]: m.rate for m in problem.modes[0]}
-    assert first["V100-16GB"] == 1.0
-    assert 1.0 < first["A800"] < first["H100"]
-    second = {problem.types[m.type_index]: m.rate for m in problem.modes[1]}
-    assert second["A800"] == 1.0
+    best: dict[str, float] = {}
+    for mode in problem.modes[0]:
+        kind = problem.types[mode.type_index]
+        best[kind] = max(best.get(kind, 0.0), mode.rate)
+    assert best == dict.fromkeys(problem.types, 1.0)
+    assert min(m.rate for m in problem.modes[0]) < 1.0  # spreading still costs
     assert problem.refusals["bf16/V100-16GB"] == "does not support bf16"
 
 
@@ -283,7 +283,6 @@ def test_power_is_between_idle_and_peak():
     problem = build_problem(MIXED, workload(JobClass("c", RunTimePhysics(), (8,))))
     for mode in problem.modes[0]:
         kind = MIXED.accelerators[problem.types[mode.type_index]]
-        assert mode.power_w == draw_w(kind, 8)
         assert 8 * kind.idle_w < mode.power_w < 8 * kind.peak_w
 
 

@@ -64,6 +64,26 @@ def test_refusals_say_why_type_by_type():
     assert "large/H100" not in why
 
 
+def test_nodes_without_a_connection_are_refused_as_such():
+    apart = fleet(pod("p", 4, nic=0.0), pod("q", 2))
+    problem = build_problem(apart, workload(JobClass("c", RunTimePhysics(), (16,))))
+    assert {m.level for m in problem.modes[0]} == {1}
+    alone = fleet(pod("p", 4, nic=0.0))
+    problem = build_problem(alone, workload(JobClass("c", RunTimePhysics(), (16,))))
+    assert problem.modes == ((),)
+    assert problem.refusals["c/H100"] == "needs 16 accelerators in one pod, the largest has 8"
+
+
+def test_types_without_a_peak_rate():
+    blank = accelerator("blank", peak_flops={})
+    cluster = fleet(pod("p", 1), pod("q", 1, of="blank"), types=[blank])
+    problem = build_problem(cluster, workload(JobClass("c", RunTimePhysics(), (1,))))
+    assert [m.rate for m in problem.modes[0]] == [1.0]
+    assert problem.refusals["c/blank"] == "has no floating-point peak"
+    with pytest.raises(InputError, match="reference type has no known peak rate, got 'blank'"):
+        build_problem(cluster, workload(JobClass("c", RunTimePhysics("blank"), (1,))))
+
+
 def test_every_fault_in_one_pass_with_its_place():
     classes = (
         JobClass("a", RunTimePhysics("H10O"), (1,)),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import zlib
 
+import damages_to_books  # noqa: F401 - registers its kinds
 import numpy as np
 import pytest
 from damages import KINDS, Case
-from random_problems import first_come_run, random_problem
+from first_come import first_come_run
+from random_problems import random_problem
 
 from scheduler.verify import verify_run
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_problems import LEVELS, first_come_run, fleet, random_problem, workload
+from first_come import first_come_run
+from random_problems import LEVELS, fleet, random_problem, workload
 
 import scheduler.verify
 from scheduler.core.cluster import Outage, Site
@@ -47,12 +48,12 @@ def make(
         JobClass(
             f"k{i}",
             RunTimePhysics(),
-            (1,),
+            tuple(m.count for m in of_class) or (1,),
             restart_s=restart_s,
             preemptible=preemptible,
             checkpoint_s=checkpoint_s,
         )
-        for i in range(len(modes))
+        for i, of_class in enumerate(modes)
     )
     rows = workload(
         classes, [j[0] for j in jobs], [j[1] for j in jobs], [j[2] for j in jobs], services
@@ -84,6 +85,7 @@ def run_of(problem: Problem, allocations, horizon_s: float, **fields) -> Run:
         "information": "exact",
         "seed": 0,
         "horizon_us": round(horizon_s * S),
+        "ledger_end_us": round(horizon_s * S),
         "allocations": tuple(allocations),
         "replicas": (),
         "downs": (),
@@ -374,7 +376,7 @@ def test_clock_measures_unions_exactly() -> None:
 
 def test_long_runs_are_checked_for_what_nobody_can_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """The linear check agrees with the exact one, and finds an exchange of one microsecond."""
-    monkeypatch.setattr(checks, "IDLE_INSTANTS", 0)
+    monkeypatch.setattr(checks, "IDLE_LIMIT", 0)
     rng = np.random.default_rng(11)
     for _ in range(60):
         problem = random_problem(rng)
@@ -490,3 +492,29 @@ def test_verifier_imports_nothing_it_checks() -> None:
             for name in names:
                 if name.startswith("scheduler") and not name.startswith("scheduler.verify"):
                     assert name.removeprefix("scheduler.core.") in allowed, f"{path.name}: {name}"
+
+
+def test_what_a_class_permits_is_read_as_the_user_wrote_it() -> None:
+    """Accelerators by name or alias in any case; the exact memory; the exact level."""
+    problem = make([[("A", 2)], [("A", 2)]], [(gang(4, 2, 2),)], [(0, 0.0, 5.0)])
+    device = replace(problem.cluster.accelerators["A"], aliases=("Big-A",))
+    cluster = replace(problem.cluster, accelerators={"A": device})
+    for wish, expected in (
+        ({"accelerators": ("b", "BIG-a")}, []),
+        ({"accelerators": ("b",)}, ["permitted"]),
+        ({"memory_bytes": device.memory_bytes}, []),
+        ({"memory_bytes": device.memory_bytes + 1}, ["permitted"]),
+        ({"precision": "bf16", "stacks": ("s", "t")}, []),
+        ({"precision": "fp8"}, ["permitted"]),
+        ({"stacks": ("t",)}, ["permitted"]),
+        ({"max_level": "site"}, []),
+        ({"max_level": "pod"}, ["permitted"]),
+        ({"gang": (2, 4)}, []),
+        ({"gang": (2, 8)}, ["permitted"]),
+    ):
+        kind = replace(problem.workload.classes[0], **wish)
+        asked = replace(
+            problem, cluster=cluster, workload=replace(problem.workload, classes=(kind,))
+        )
+        run = run_of(asked, [held(0, 0, 5, (0, 1), (2, 2))], 5, finished={0: 5})
+        assert codes(asked, run) == expected, wish
