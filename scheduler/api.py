@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scheduler.execute import Executor, Progress
     from scheduler.policies import Information
     from scheduler.report import Summary
+    from scheduler.simulate import Account
 
 
 def load(
@@ -132,6 +133,7 @@ def simulate(
     information: Information = "exact",
     noise_sigma: float = 0.0,
     horizon_s: float | None = None,
+    account: Account = "run",
 ) -> Run:
     """Play one replay of a policy, see `scheduler.simulate.simulate`.
 
@@ -149,6 +151,7 @@ def simulate(
         information=information,
         noise_sigma=noise_sigma,
         horizon_s=horizon_s,
+        account=account,
     )
 
 
@@ -176,6 +179,7 @@ def compare(
     information: Information = "exact",
     noise_sigma: float = 0.1,
     horizon_s: float | None = None,
+    account: Account = "run",
     executor: Executor = "local",
     address: str | None = None,
     progress: Progress | None = None,
@@ -190,7 +194,7 @@ def compare(
         Policy names; the first is what the others are set against.
     replays, seed : int
         Seeds ``seed .. seed + replays - 1``; each gives every policy the same noise.
-    information, noise_sigma, horizon_s
+    information, noise_sigma, horizon_s, account
         See `simulate`.
     executor : {"local", "processes", "ray"}
         Where the replays run; the result is the same. ``processes`` and ``ray`` need the
@@ -217,6 +221,7 @@ def compare(
         information=information,
         noise_sigma=noise_sigma,
         horizon_s=horizon_s,
+        account=account,
         progress=progress,
     )
     return summarise(results)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, ParamSpec
 import typer
 
 from scheduler.cli_options import (
+    AccountOption,
     AddressOption,
     DebugOption,
     ExecutorOption,
@@ -137,7 +138,8 @@ def demo(
     from scheduler import commands
 
     return commands.demo(
-        _replaying(replays, seed, None, "exact", None, executor, address), _output(json, plot)
+        _replaying(replays, seed, None, "exact", None, "arrivals", executor, address),
+        _output(json, plot),
     )
 
 
@@ -152,6 +154,7 @@ def run(
     noise: NoiseOption = None,
     information: InformationOption = "exact",
     horizon: HorizonOption = None,
+    account: AccountOption = "run",
     executor: ExecutorOption = None,
     address: AddressOption = None,
     load: LoadOption = None,
@@ -178,7 +181,7 @@ def run(
     return commands.play(
         _inputs(topology, workload, load, select, format, since, until, profile),
         [policy],
-        _replaying(replays, seed, noise, information, horizon, executor, address),
+        _replaying(replays, seed, noise, information, horizon, account, executor, address),
         _output(json, plot, output),
         option="--policy",
     )
@@ -195,6 +198,7 @@ def compare(
     noise: NoiseOption = None,
     information: InformationOption = "exact",
     horizon: HorizonOption = None,
+    account: AccountOption = "run",
     executor: ExecutorOption = None,
     address: AddressOption = None,
     load: LoadOption = None,
@@ -220,7 +224,7 @@ def compare(
     return commands.play(
         _inputs(topology, workload, load, select, format, since, until, profile),
         [name.strip() for name in policies.split(",")],
-        _replaying(replays, seed, noise, information, horizon, executor, address),
+        _replaying(replays, seed, noise, information, horizon, account, executor, address),
         _output(json, plot, output),
         option="--policies",
         many=True,
@@ -323,12 +327,13 @@ def _replaying(
     noise: float | None,
     information: str,
     horizon: str | None,
+    account: str,
     executor: str | None,
     address: str | None,
 ) -> Replaying:
     from scheduler.commands import Replaying
 
-    return Replaying(replays, seed, noise, information, horizon, executor, address)
+    return Replaying(replays, seed, noise, information, horizon, account, executor, address)
 
 
 def _output(json: bool, plot: bool = False, path: Path | None = None) -> Output:

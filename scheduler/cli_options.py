@@ -71,9 +71,18 @@ HorizonOption = Annotated[
     typer.Option(
         "--horizon",
         metavar="TIME",
-        help="End of the run, such as '36 h'. [default: when the last job has ended; "
-        "the ledger closes with the last arrival]",
+        help="End of the run, such as '36 h'. [default: when the last job has ended]",
         show_default=False,
+        rich_help_panel=_PLAY,
+    ),
+]
+AccountOption = Annotated[
+    str,
+    typer.Option(
+        "--account",
+        metavar="PERIOD",
+        help="What the ledger covers: run (until the last job has ended), or arrivals "
+        "(until the last job has arrived, the same for every policy).",
         rich_help_panel=_PLAY,
     ),
 ]

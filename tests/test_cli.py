@@ -110,6 +110,22 @@ class TestRun:
         assert "1 run verified: no violations, ledgers balance." in out
         assert "\x1b" not in out  # plain when piped
 
+    def test_where_ray_does_not_start_the_replays_run_here_unless_ray_was_asked_for(
+        self, call: Call, small_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from scheduler.execute import ExecutionError
+
+        def broken(store_bytes: int) -> None:
+            raise ExecutionError("Ray does not start here (no room)")
+
+        monkeypatch.setattr("scheduler.execute.on_ray._start", broken)
+        args = ("run", *small_files, "-p", "fifo", "-n", "2", "--json")
+        code, out, err = call(*args)
+        assert (code, json.loads(out)["replays"]) == (0, 2)
+        assert err == "Ray does not start here (no room): running the replays in this process\n"
+        code, out, err = call(*args, "--executor", "ray")
+        assert (code, out, err) == (2, "", "fleetfit: Ray does not start here (no room)\n")
+
     def test_jobs_that_cannot_run_are_explained_on_standard_error(
         self, call: Call, tmp_path: Path
     ) -> None:

@@ -12,6 +12,7 @@ from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.problem import Problem
 from scheduler.execute import EXECUTORS, Executor
 from scheduler.policies import INFORMATION_LEVELS, Information, names
+from scheduler.simulate import ACCOUNTS, Account
 
 NOISE_SIGMA: Final = 0.1
 """Noise on run times where several replays are asked for and nothing is said."""
@@ -40,6 +41,7 @@ class Replaying:
     noise: float | None
     information: str
     horizon: str | None
+    account: str
     executor: str | None
     address: str | None
 
@@ -67,6 +69,7 @@ class Choices:
     policies: tuple[str, ...]
     information: Information
     horizon_s: float | None
+    account: Account
     executor: Executor
 
 
@@ -82,6 +85,7 @@ def checked(policies: Sequence[str], replaying: Replaying, output: Output, optio
     )
     if replaying.address and executor != "ray":
         faults.append(Fault(f"goes with --executor ray, not {executor}", "--address"))
+    account = _one_of(replaying.account, ACCOUNTS, "--account", faults)
     horizon_s = None
     if replaying.horizon is not None:
         horizon_s, fault = _horizon(replaying.horizon)
@@ -91,7 +95,7 @@ def checked(policies: Sequence[str], replaying: Replaying, output: Output, optio
         faults.append(Fault("several runs need a folder", "--output", value=str(output.path)))
     if faults:
         raise InputError(faults)
-    return Choices(tuple(policies), information, horizon_s, executor)
+    return Choices(tuple(policies), information, horizon_s, account, executor)
 
 
 Name = TypeVar("Name", bound=str)

@@ -71,6 +71,8 @@ def play(
         Whether the JSON is that of a comparison.
     """
     choices = checked(policies, replaying, output, option)
+    if output.path is not None:
+        _prepare(output.path)
     problem = load_problem(inputs)
     _explain_rejections(problem)
     results = _replay(problem, choices, replaying, output.path is not None)
@@ -129,6 +131,7 @@ def _replay_on(
             information=choices.information,
             noise_sigma=replaying.noise_sigma,
             horizon_s=choices.horizon_s,
+            account=choices.account,
             keep_runs=keep_runs,
             progress=progress,
         )
@@ -152,19 +155,26 @@ def _save(results: Sequence[ReplayResult], path: Path, made_from: dict[str, Any]
     """Write each run to a file that `fleetfit verify` reads."""
     from scheduler.io import write_run
 
-    one_file = path.suffix == ".json"
-    if not one_file:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"cannot be made: {error.strerror}"
-            raise InputError([Fault(message, "--output", value=str(path))]) from None
     for result in results:
         assert result.run is not None
         name = f"{slug(result.cell.policy)}-{result.cell.seed}.json"
-        write_run(result.run, path if one_file else path / name, made_from)
+        write_run(result.run, path if _is_one_file(path) else path / name, made_from)
     count = len(results)
     say(f"saved {count} run{'' if count == 1 else 's'} in {path}")
+
+
+def _prepare(path: Path) -> None:
+    """Make the folder for the runs, before the work rather than after it."""
+    folder = path.parent if _is_one_file(path) else path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot be made: {error.strerror}"
+        raise InputError([Fault(message, "--output", value=str(folder))]) from None
+
+
+def _is_one_file(path: Path) -> bool:
+    return path.suffix == ".json"
 
 
 def _explain_rejections(problem: Problem) -> None:

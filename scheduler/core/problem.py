@@ -192,5 +192,5 @@ def fleet_rates(problem: Problem) -> tuple[float, ...]:
             for group in mode.groups:
                 t = group.type_index
                 best[t] = max(best[t], mode.rate / mode.count)
-        rates.append(sum(b * c for b, c in zip(best, capacity, strict=True)) or math.inf)
+        rates.append(math.fsum(b * c for b, c in zip(best, capacity, strict=True)) or math.inf)
     return tuple(rates)

@@ -13,7 +13,7 @@ from scheduler.core.metrics import Metrics, metrics_of
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run, Violation
 from scheduler.policies.view import Information
-from scheduler.simulate import simulate
+from scheduler.simulate import Account, simulate
 from scheduler.verify import verify_run
 
 
@@ -38,6 +38,7 @@ class Settings:
     horizon_s: float | None = None
     verify: bool = True
     keep_run: bool = False
+    account: Account = "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def run_cell(problem: Problem, cell: Cell, settings: Settings) -> ReplayResult:
         information=settings.information,
         noise_sigma=settings.noise_sigma,
         horizon_s=settings.horizon_s,
+        account=settings.account,
     )
     return ReplayResult(
         cell,

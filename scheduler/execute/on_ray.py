@@ -194,7 +194,7 @@ def _start(store_bytes: int) -> Any:
             _connected_to = LOCAL
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise ExecutionError(
-            f"Ray does not start here ({_first_line(error)}); --executor local does without"
+            f"Ray does not start here ({_first_line(error)}; --executor local does without)"
         ) from error
     finally:
         for name in added:

@@ -10,6 +10,7 @@ from scheduler.core.errors import Fault, InputError
 from scheduler.core.problem import Problem
 from scheduler.execute.cell import Cell, ReplayResult, Settings
 from scheduler.policies.view import Information
+from scheduler.simulate import Account
 
 Executor = Literal["ray", "processes", "local"]
 
@@ -31,6 +32,7 @@ def replay(
     information: Information = "exact",
     noise_sigma: float = 0.0,
     horizon_s: float | None = None,
+    account: Account = "run",
     verify: bool = True,
     keep_runs: bool = False,
     progress: Progress | None = None,
@@ -51,7 +53,7 @@ def replay(
         the usual ``if __name__ == "__main__":``. Without Ray installed, ``ray`` runs locally.
     address : str or None
         A Ray cluster to join; None starts a local Ray, once per process.
-    information, noise_sigma, horizon_s
+    information, noise_sigma, horizon_s, account
         See `scheduler.simulate.simulate`.
     verify : bool
         Whether each run is checked by the verifier.
@@ -76,7 +78,7 @@ def replay(
     cells = [Cell(policy, seed) for policy in policies for seed in seeds]
     if not cells:
         return []
-    settings = Settings(information, noise_sigma, horizon_s, verify, keep_runs)
+    settings = Settings(information, noise_sigma, horizon_s, verify, keep_runs, account)
     results: dict[int, ReplayResult] = {}
     for index, result in _stream(problem, cells, settings, executor, address):
         results[index] = result

@@ -24,10 +24,13 @@ EXACT_TIME = 0.05
 """Deterministic time limit of one exact round."""
 
 
-URGENCY = 1.5
-MOST_URGENT = 0.05
-"""A job is worth as much as one of URGENCY times its slack before the drain horizon, where
-that is shorter than the job itself, but at the most as one of MOST_URGENT of its length."""
+URGENCY = 40.0
+"""A job grows urgent once its slack before the drain horizon is under 1/URGENCY of its
+remaining time: late enough to cost other jobs little, early enough not to be the last."""
+
+FLATNESS = 0.85
+"""Worth falls with the remaining time to this power. 1 is Smith's rule for one round; a
+little flatter leaves less long work for later, when there is nothing to run beside it."""
 
 DRAIN_EFFICIENCY = 0.85
 """Share of the fleet that a backlog of gangs keeps busy while it drains."""
@@ -146,16 +149,18 @@ class Optimizer:
         self._drain_s = 0.0
         if view.information == "none":
             return []
-        fluid_s = 0.0
+        longest_s = fluid_s = 0.0
         remaining: list[tuple[float, int]] = []
         for job in view.waiting:
             left_s = view.remaining_s(job)
             remaining.append((left_s, job))
+            longest_s = max(longest_s, left_s)
             fluid_s += left_s * self._fluid_share(view, job)
         for job in view.running:
             left_s = view.remaining_s(job)
+            longest_s = max(longest_s, left_s)
             fluid_s += left_s * self._fluid_share(view, job)
-        self._drain_s = fluid_s / DRAIN_EFFICIENCY
+        self._drain_s = max(longest_s, fluid_s / DRAIN_EFFICIENCY)
         late = [
             (self._drain_s - left_s, job)
             for left_s, job in remaining
@@ -199,8 +204,8 @@ class Optimizer:
         """Return weight over remaining time, or over what slack is left if that is less."""
         left_s = view.remaining_s(job)
         if self._drain_s > 0:
-            left_s = min(left_s, max(MOST_URGENT * left_s, (self._drain_s - left_s) * URGENCY))
-        return view.weight(job) / max(LEAST_S, left_s)
+            left_s = min(left_s, (self._drain_s - left_s) * URGENCY)
+        return float(view.weight(job) / max(LEAST_S, left_s) ** FLATNESS)
 
     @staticmethod
     def _speed(view: View, job: int, run_s: float) -> float:

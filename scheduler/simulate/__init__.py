@@ -6,9 +6,9 @@ from scheduler.core.problem import Problem
 from scheduler.core.run import Run
 from scheduler.policies import Policy, make
 from scheduler.policies.view import Information
-from scheduler.simulate.engine import Engine
+from scheduler.simulate.engine import ACCOUNTS, Account, Engine
 
-__all__ = ["simulate"]
+__all__ = ["ACCOUNTS", "Account", "simulate"]
 
 
 def simulate(
@@ -19,6 +19,7 @@ def simulate(
     information: Information = "exact",
     noise_sigma: float = 0.0,
     horizon_s: float | None = None,
+    account: Account = "run",
 ) -> Run:
     """Play one replay of a policy and return what happened.
 
@@ -36,6 +37,8 @@ def simulate(
         Log standard deviation of actual work around nominal work.
     horizon_s : float or None
         End of the run; None: when the last job has ended.
+    account : {"run", "arrivals"}
+        What period the ledger covers: the whole run, or up to the last arrival.
 
     Returns
     -------
@@ -63,4 +66,5 @@ def simulate(
         information=information,
         noise_sigma=noise_sigma,
         horizon_s=horizon_s,
+        account=account,
     ).run()

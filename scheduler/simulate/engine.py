@@ -10,13 +10,14 @@ import heapq
 import math
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 
 from scheduler.core.errors import PolicyError
 from scheduler.core.ledger import Ledger
 from scheduler.core.occupancy import Layout, Occupancy
-from scheduler.core.problem import Mode, Problem, fleet_rates
+from scheduler.core.problem import Mode, Problem
 from scheduler.core.random import stream
 from scheduler.core.run import Allocation, Down, Placement, ReplicaAllocation, Run
 from scheduler.core.units import US_PER_S, us_from_s
@@ -31,6 +32,11 @@ from scheduler.simulate.held import HeldBook
 from scheduler.simulate.idle import IdleBook
 from scheduler.simulate.power_meter import PowerMeter, energy_of
 from scheduler.simulate.serving import ServiceState
+
+Account = Literal["run", "arrivals"]
+"""What period the ledger covers."""
+
+ACCOUNTS: tuple[Account, ...] = ("run", "arrivals")
 
 _STANDSTILL_INSTANTS = 1000
 """A run without a horizon ends after so many instants at which nothing ran or could start."""
@@ -97,6 +103,9 @@ class Engine:
         Log standard deviation of a job's actual work around its nominal work (mean 1).
     horizon_s : float or None
         End of the run; None: when the last job has ended.
+    account : str
+        ``"run"``: the ledger covers the whole run. ``"arrivals"``: it ends with the last
+        arrival, which is the same for every policy, while the run goes on.
     """
 
     def __init__(
@@ -109,12 +118,14 @@ class Engine:
         information: Information,
         noise_sigma: float,
         horizon_s: float | None,
+        account: Account,
     ) -> None:
         self.problem = problem
         self.policy = policy
         self.policy_name = policy_name
         self.seed = seed
         self.information = information
+        self._account = account
         self.horizon_us = None if horizon_s is None else us_from_s(horizon_s)
         self.layout = Layout(problem)
         self.occupancy = Occupancy(self.layout)
@@ -225,10 +236,8 @@ class Engine:
             if state.end_us is not None:
                 self._push(state.end_us, Kind.DEMAND, index, -1)
 
-        if self.horizon_us is None:
-            window_us = arrival_window_us(self.problem)
-            if window_us:
-                self._push(window_us, Kind.CLOSE, 0)
+        if self.horizon_us is None and self._account == "arrivals":
+            self._push(arrival_window_us(self.problem), Kind.CLOSE, 0)
 
     def _refusal(self, class_index: int) -> str:
         """Return why no job of the class can ever start here, or an empty string."""
@@ -583,20 +592,11 @@ class Engine:
 
 
 def arrival_window_us(problem: Problem) -> int:
-    """Return the length of the period in which work arrives, or 0 for a batch of jobs.
+    """Return when the last job arrives that can run here (0 if there is none).
 
-    A recorded or generated stream stops somewhere; what runs after its last arrival is an
-    artefact of the cut. A run without a horizon is therefore accounted up to the last
-    arrival, which is the same for every policy. A workload that arrives in less than half
-    of the time in which the whole fleet could do it is a batch: it is accounted to its end.
+    A stream of jobs stops somewhere; the idle time after its last arrival is an artefact of
+    the cut, and the longer, the less a policy has left behind.
     """
     jobs = problem.workload.jobs
     able = [j for j, c in enumerate(jobs.class_index.tolist()) if problem.modes[c]]
-    if not able:
-        return 0
-    rates = fleet_rates(problem)
-    classes = jobs.class_index.tolist()
-    work = jobs.work.tolist()
-    drain_s = sum(work[j] / rates[classes[j]] for j in able)
-    last_s = float(jobs.release_s[able[-1]])
-    return us_from_s(last_s) if last_s >= 0.5 * drain_s else 0
+    return us_from_s(float(jobs.release_s[able[-1]])) if able else 0

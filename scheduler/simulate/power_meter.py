@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from scheduler.core.occupancy import Layout
@@ -114,7 +115,7 @@ def energy_of(
     for mode, placement, start_us, end_us in held:
         for site, extra in meter.added_w(mode, placement).items():
             book(site, extra, start_us, end_us)
-    return sum(energy_j), sum(cost), sum(carbon)
+    return math.fsum(energy_j), math.fsum(cost), math.fsum(carbon)
 
 
 def _integral_s(hourly: tuple[float, ...], start_us: int, end_us: int) -> float:
@@ -127,5 +128,5 @@ def _integral_s(hourly: tuple[float, ...], start_us: int, end_us: int) -> float:
 def _cumulative(hourly: tuple[float, ...], until_us: int) -> float:
     hours, rest_us = divmod(until_us, _HOUR_US)
     days, hour = divmod(hours, len(hourly))
-    whole = days * sum(hourly) + sum(hourly[:hour])
+    whole = days * math.fsum(hourly) + math.fsum(hourly[:hour])
     return whole * HOUR_S + hourly[hour] * rest_us / US_PER_S

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from scheduler.core.problem import Mode
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.core.workload import Service
@@ -96,5 +98,5 @@ class ServiceState:
         return used
 
     def _total(self) -> None:  # summed afresh, so that rounding does not depend on history
-        self.capacity_per_s = sum(self._serving.values())
-        self.coming_per_s = sum(self._coming.values())
+        self.capacity_per_s = math.fsum(self._serving.values())
+        self.coming_per_s = math.fsum(self._coming.values())
