@@ -69,7 +69,8 @@ A shape's remaining fields go to ``scheduler.generate.demand_curve(shape, *, see
 peak_per_s, ...)``: ``peak``, ``base`` and other rates become ``peak_per_s``, ``base_per_s``;
 times become ``span_s``, ``step_s``; bare numbers keep their name. The fields of a ``generate``
 entry other than kind, seed and backlog go to ``scheduler.generate.generate(kind, *, seed, ...)``
-by the same rule. Faults that the generator raises as `InputError` get the file, path and line added.
+by the same rule. Faults that the generator raises as `InputError` get the file, path and line
+added.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from dataclasses import replace
 
 import numpy as np
@@ -71,4 +73,4 @@ def _fleet_rate(modes: tuple[Mode, ...], capacity: tuple[int, ...]) -> float:
         if len(mode.groups) == 1:
             t = mode.type_index
             best[t] = max(best.get(t, 0.0), mode.rate / mode.count)
-    return sum(capacity[t] * rate for t, rate in best.items())
+    return math.fsum(capacity[t] * rate for t, rate in best.items())

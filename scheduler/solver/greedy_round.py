@@ -6,6 +6,7 @@ exists, which is most rounds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from scheduler.core.occupancy import Layout, Occupancy
@@ -57,8 +58,9 @@ def greedy_round(
     for candidate in candidates:  # what runs moves where that pays, and what was evicted may return
         if candidate.held is not None:
             _settle(scratch, candidate, kept, starts)
-    objective = sum(option.utility for option, _ in starts.values())
-    objective += sum(c.held.utility for c in kept.values() if c.held is not None)
+    worth = [option.utility for option, _ in starts.values()]
+    worth += [c.held.utility for c in kept.values() if c.held is not None]
+    objective = math.fsum(worth)
     closed = bound - objective <= 1e-9 * bound
     return RoundAnswer(
         tuple((job, option.mode, place) for job, (option, place) in starts.items()),
@@ -117,7 +119,7 @@ def _victims(
         chosen.append(victim)
         fitting = _first_fit(then, options)
         if fitting is not None:
-            lost = sum(c.held.utility for c in chosen if c.held is not None)
+            lost = math.fsum(c.held.utility for c in chosen if c.held is not None)
             return chosen if fitting[0].utility > lost else []
     return []
 
