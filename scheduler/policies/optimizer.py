@@ -97,28 +97,23 @@ class Optimizer:
     # --- between rounds --------------------------------------------------------------
 
     def _start_what_fits(self, view: View) -> None:
-        """Start waiting jobs by worth where a mode is worth the last round's prices."""
-        assert self._prices is not None
-        prices = self._prices.value.tolist()
+        """Start waiting jobs, shortest first, wherever there is room."""
         heads = self._queues.heads(view)
         order = [(*next(entries), c) for c, entries in heads.items()]
         heapq.heapify(order)
         while order and any(view.occupancy.type_free):
             _, job, c = heapq.heappop(order)
-            if not self._start(view, job, prices):
+            if not self._start(view, job):
                 continue
             following = next(heads[c], None)
             if following is not None:
                 heapq.heappush(order, (*following, c))
 
-    def _start(self, view: View, job: int, prices: list[float]) -> bool:
-        for option in self._options(view, job):
-            price = sum(prices[g.type_index] * g.count for g in option.shape.groups)
-            if option.utility < 0.2 * price:
-                continue
-            placement = view.place(option.shape)
+    def _start(self, view: View, job: int) -> bool:
+        for m, mode in self._shapes[view.class_of(job)]:
+            placement = view.place(mode)
             if placement is not None:
-                view.start(job, option.mode, placement)
+                view.start(job, m, placement)
                 return True
         return False
 
