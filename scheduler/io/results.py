@@ -90,24 +90,19 @@ def run_to_json(run: Run) -> dict[str, Any]:
         "allocations": _allocations_out(run.allocations),
         "replicas": _columns_out(run.replicas, _REPLICA_COLUMNS) | _places_out(run.replicas),
         "downs": _columns_out(run.downs, _DOWN_COLUMNS),
-        "actual_work": [_float_out(w) for w in run.actual_work],
+        "actual_work": [float_out(w) for w in run.actual_work],
         "finished_us": [[int(j), int(t)] for j, t in sorted(run.finished_us.items())],
         "rejected": [[int(j), reason] for j, reason in sorted(run.rejected.items())],
         "running": [int(j) for j in run.running],
         "waiting": [int(j) for j in run.waiting],
-        "ledger": {
-            "causes": [c.label for c in Cause],
-            "amount_us": run.ledger.amount_us.tolist(),
-            "pool_types": list(run.ledger.pool_types),
-            "pool_domains": list(run.ledger.pool_domains),
-        },
-        "served": [_float_out(v) for v in run.served],
-        "demanded": [_float_out(v) for v in run.demanded],
-        "energy_j": _float_out(run.energy_j),
-        "cost_usd": _float_out(run.cost_usd),
-        "carbon_g": _float_out(run.carbon_g),
+        "ledger": ledger_out(run.ledger),
+        "served": [float_out(v) for v in run.served],
+        "demanded": [float_out(v) for v in run.demanded],
+        "energy_j": float_out(run.energy_j),
+        "cost_usd": float_out(run.cost_usd),
+        "carbon_g": float_out(run.carbon_g),
         "events": int(run.events),
-        "solver": {k: _float_out(v) for k, v in run.solver.items()},
+        "solver": {k: float_out(v) for k, v in run.solver.items()},
     }
 
 
@@ -119,7 +114,7 @@ def run_from_json(data: object, file: str = "<run>") -> Run:
     InputError
         With every fault of `data`.
     """
-    read = _Reader(data, file, RUN_SCHEMA)
+    read = Reader(data, file, RUN_SCHEMA)
     finished = read.pairs("finished_us", _is_int)
     rejected = read.pairs("rejected", _is_text)
     run = {
@@ -136,7 +131,7 @@ def run_from_json(data: object, file: str = "<run>") -> Run:
         "rejected": dict(rejected),
         "running": tuple(read.many("running", _is_int)),
         "waiting": tuple(read.many("waiting", _is_int)),
-        "ledger": _ledger_in(read),
+        "ledger": ledger_in(read),
         "served": read.numbers("served"),
         "demanded": read.numbers("demanded"),
         "energy_j": read.number("energy_j"),
@@ -155,8 +150,8 @@ def schedule_to_json(schedule: Schedule) -> dict[str, Any]:
         "schema": SCHEDULE_SCHEMA,
         "allocations": _allocations_out(schedule.allocations),
         "objective_name": schedule.objective_name,
-        "objective": _float_out(schedule.objective),
-        "bound": _float_out(schedule.bound),
+        "objective": float_out(schedule.objective),
+        "bound": float_out(schedule.bound),
         "status": str(schedule.status),
     }
 
@@ -169,7 +164,7 @@ def schedule_from_json(data: object, file: str = "<schedule>") -> Schedule:
     InputError
         With every fault of `data`.
     """
-    read = _Reader(data, file, SCHEDULE_SCHEMA)
+    read = Reader(data, file, SCHEDULE_SCHEMA)
     allocations = _allocations_in(read)
     name = read.one("objective_name", _is_text, "")
     objective, bound = read.number("objective"), read.number("bound")
@@ -181,9 +176,20 @@ def schedule_from_json(data: object, file: str = "<schedule>") -> Schedule:
 # --- out ----------------------------------------------------------------------------------
 
 
-def _float_out(value: float) -> float | str:
+def float_out(value: float) -> float | str:
+    """Return a number as JSON can hold it."""
     value = float(value)
     return value if math.isfinite(value) else repr(value)
+
+
+def ledger_out(ledger: Ledger) -> dict[str, Any]:
+    """Return `ledger` as data for `canonical_json`."""
+    return {
+        "causes": [c.label for c in Cause],
+        "amount_us": ledger.amount_us.tolist(),
+        "pool_types": list(ledger.pool_types),
+        "pool_domains": list(ledger.pool_domains),
+    }
 
 
 def _columns_out(rows: Iterable[object], columns: Sequence[str]) -> dict[str, list[int]]:
@@ -200,7 +206,7 @@ def _places_out(rows: Iterable[Allocation | ReplicaAllocation]) -> dict[str, lis
 
 
 def _allocations_out(rows: Sequence[Allocation]) -> dict[str, Any]:
-    work = {c: [_float_out(getattr(row, c)) for row in rows] for c in _WORK_COLUMNS}
+    work = {c: [float_out(getattr(row, c)) for row in rows] for c in _WORK_COLUMNS}
     return _columns_out(rows, _JOB_COLUMNS) | work | _places_out(rows)
 
 
@@ -221,7 +227,7 @@ def _is_float(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-class _Reader:
+class Reader:
     """Takes typed values out of parsed JSON, noting what is missing or of another type."""
 
     def __init__(self, data: object, file: str, schema: str) -> None:
@@ -316,7 +322,7 @@ class _Reader:
         self.faults.append(Fault(message, self.file, path, value))
 
 
-def _allocations_in(read: _Reader) -> tuple[Allocation, ...]:
+def _allocations_in(read: Reader) -> tuple[Allocation, ...]:
     rows = read.columns("allocations", _JOB_COLUMNS)
     work = [read.numbers(f"allocations.{c}") for c in _WORK_COLUMNS]
     places = read.places("allocations")
@@ -329,7 +335,7 @@ def _allocations_in(read: _Reader) -> tuple[Allocation, ...]:
     )
 
 
-def _replicas_in(read: _Reader) -> tuple[ReplicaAllocation, ...]:
+def _replicas_in(read: Reader) -> tuple[ReplicaAllocation, ...]:
     rows = read.columns("replicas", _REPLICA_COLUMNS)
     places = read.places("replicas")
     read.same_length("replicas", rows, places)
@@ -339,7 +345,8 @@ def _replicas_in(read: _Reader) -> tuple[ReplicaAllocation, ...]:
     )
 
 
-def _ledger_in(read: _Reader) -> Ledger:
+def ledger_in(read: Reader) -> Ledger:
+    """Return the ledger under ``ledger``, an empty one after noting a fault."""
     labels = [c.label for c in Cause]
 
     def is_row(v: Any) -> bool:

@@ -94,6 +94,7 @@ from scheduler.core.workload import (
     Workload,
 )
 from scheduler.io import catalogue, data_files
+from scheduler.io.beside import beside
 from scheduler.io.generated import read_demand, read_generated
 from scheduler.io.job_columns import NAN, JobColumns
 from scheduler.io.jobs_table import JobsTable
@@ -303,7 +304,7 @@ class _Reader:
                 continue
             at: FieldPath = ("profiles", name)
             if section.file is not None:
-                path = self._beside((*at, "file"), section.file)
+                path = beside(self.check, self.folder, (*at, "file"), section.file)
                 if path is not None:
                     self._attempt(lambda p=path, n=name: self._add_profile(read_profile(p, n)))
                 continue
@@ -317,26 +318,6 @@ class _Reader:
 
     def _add_profile(self, profile: Profile) -> None:
         self.profiles[profile.name] = profile
-
-    def _beside(self, at: FieldPath, written: str) -> Path | None:
-        """Return the path of a file beside this one; None after noting a fault."""
-        if self.folder is None:
-            self.check.fault(at, "no file can be named here", written, "the values themselves")
-            return None
-        folder = self.folder.resolve()
-        try:
-            path = (folder / written).resolve()
-            outside = Path(written).is_absolute() or not path.is_relative_to(folder)
-            if not outside and path.is_file():
-                return path
-            near = nearest_name(written, sorted(p.name for p in folder.iterdir()))
-        except (OSError, ValueError):
-            outside, near = False, ""
-        if outside:
-            self.check.fault(at, "the file is outside this folder", written, "a file beside this")
-        else:
-            self.check.fault(at, "no such file", written, "a file beside this", near)
-        return None
 
     # --- physics and classes ---------------------------------------------------------------
 
@@ -426,7 +407,7 @@ class _Reader:
         return True
 
     def _read_jobs_file(self, written: str) -> None:
-        path = self._beside(("jobs_file",), written)
+        path = beside(self.check, self.folder, ("jobs_file",), written)
         if path is None:
             return
         types = self.check.context["accelerators"]

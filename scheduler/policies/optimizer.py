@@ -24,15 +24,11 @@ EXACT_TIME = 0.05
 """Deterministic time limit of one exact round."""
 
 
-URGENCY = 40.0
+URGENCY = 30.0
 """A job grows urgent once its slack before the drain horizon is under 1/URGENCY of its
 remaining time: late enough to cost other jobs little, early enough not to be the last."""
 
-FLATNESS = 0.85
-"""Worth falls with the remaining time to this power. 1 is Smith's rule for one round; a
-little flatter leaves less long work for later, when there is nothing to run beside it."""
-
-DRAIN_EFFICIENCY = 0.85
+DRAIN_EFFICIENCY = 0.93
 """Share of the fleet that a backlog of gangs keeps busy while it drains."""
 
 IDLE_ROUND_S = 3600.0
@@ -200,7 +196,7 @@ class Optimizer:
         left_s = view.remaining_s(job)
         if self._drain_s > 0:
             left_s = min(left_s, (self._drain_s - left_s) * URGENCY)
-        return float(view.weight(job) / max(LEAST_S, left_s) ** FLATNESS)
+        return view.weight(job) / max(LEAST_S, left_s)
 
     @staticmethod
     def _speed(view: View, job: int, run_s: float) -> float:
