@@ -6,6 +6,7 @@ Each composes rooms and adds nothing of its own; the command line calls the same
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from scheduler.core.problem import Problem
 from scheduler.core.run import Run, Schedule, Violation
 
 if TYPE_CHECKING:
+    from scheduler.core.workload import Workload
     from scheduler.execute import Executor, Progress
     from scheduler.policies import Information
     from scheduler.report import Summary
@@ -30,6 +32,7 @@ def load(
     since: str | None = None,
     until: str | None = None,
     profile: str | None = None,
+    reference: str | None = None,
 ) -> Problem:
     """Read a topology and a workload and derive what the one can do for the other.
 
@@ -42,6 +45,9 @@ def load(
     format, select, since, until, profile
         How to read a workload that is a table or trace of jobs, see
         `scheduler.io.load_workload`.
+    reference : str or None
+        Accelerator type that recorded run times without a type of their own hold on; None:
+        they are taken to hold on every type.
 
     Returns
     -------
@@ -75,10 +81,22 @@ def load(
         faults += error.faults
     if cluster is None or jobs is None:
         raise InputError(faults)
+    if reference is not None:
+        jobs = _recorded_on(jobs, reference)
     problem = build_problem(cluster, jobs)
     if faults := _impossible(problem, workload):
         raise InputError(faults)
     return problem if offered_load is None else scaled_to_load(problem, offered_load)
+
+
+def _recorded_on(workload: Workload, reference: str) -> Workload:
+    """Return the workload with a reference type for the run times that name none."""
+    from scheduler.core.workload import RunTimePhysics
+    from scheduler.io.catalogue import find_accelerator
+
+    unsaid, said = RunTimePhysics(), RunTimePhysics(find_accelerator(reference).name)
+    classes = (replace(c, physics=said) if c.physics == unsaid else c for c in workload.classes)
+    return replace(workload, classes=tuple(classes))
 
 
 def _impossible(problem: Problem, workload: str | Path) -> list[Fault]:

@@ -27,6 +27,7 @@ from scheduler.cli_options import (
     PoliciesOption,
     PolicyOption,
     ProfileOption,
+    ReferenceOption,
     ReplaysOption,
     SeedOption,
     SelectOption,
@@ -163,6 +164,7 @@ def run(
     since: SinceOption = None,
     until: UntilOption = None,
     profile: ProfileOption = None,
+    reference: ReferenceOption = None,
     plot: PlotOption = False,
     json: JsonOption = False,
     output: OutputOption = None,
@@ -179,7 +181,7 @@ def run(
     from scheduler import commands
 
     return commands.play(
-        _inputs(topology, workload, load, select, format, since, until, profile),
+        _inputs(topology, workload, load, select, format, since, until, profile, reference),
         [policy],
         _replaying(replays, seed, noise, information, horizon, account, executor, address),
         _output(json, plot, output),
@@ -207,6 +209,7 @@ def compare(
     since: SinceOption = None,
     until: UntilOption = None,
     profile: ProfileOption = None,
+    reference: ReferenceOption = None,
     plot: PlotOption = False,
     json: JsonOption = False,
     output: OutputOption = None,
@@ -222,12 +225,48 @@ def compare(
     from scheduler import commands
 
     return commands.play(
-        _inputs(topology, workload, load, select, format, since, until, profile),
+        _inputs(topology, workload, load, select, format, since, until, profile, reference),
         [name.strip() for name in policies.split(",")],
         _replaying(replays, seed, noise, information, horizon, account, executor, address),
         _output(json, plot, output),
         option="--policies",
         many=True,
+    )
+
+
+@app.command()
+@_guarded
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder for results, one file per cell. [default: FILE's name and -results]",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the results that the folder holds.")
+    ] = False,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> int:
+    r"""Play a grid of clusters, workloads, policies, seeds and scenarios; resume it after any end.
+
+    \b
+    fleetfit sweep bench/sweep.yaml
+    fleetfit sweep my-sweep.yaml -o results --resume
+    fleetfit sweep my-sweep.yaml --address ray-head:6379
+    """
+    from scheduler import commands
+
+    return commands.sweep(
+        commands.Sweeping(file, output, resume, executor, address), _output(json)
     )
 
 
@@ -264,6 +303,7 @@ def verify(
     since: SinceOption = None,
     until: UntilOption = None,
     profile: ProfileOption = None,
+    reference: ReferenceOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> int:
@@ -276,7 +316,7 @@ def verify(
     from scheduler import commands
 
     return commands.verify(
-        _inputs(topology, workload, load, select, format, since, until, profile),
+        _inputs(topology, workload, load, select, format, since, until, profile, reference),
         runs,
         _output(json),
     )
@@ -315,10 +355,12 @@ def _inputs(
     since: str | None,
     until: str | None,
     profile: str | None,
+    reference: str | None,
 ) -> Inputs:
     from scheduler.commands import Inputs
 
-    return Inputs(topology, workload, load, tuple(select or ()), format, since, until, profile)
+    rows = tuple(select or ())
+    return Inputs(topology, workload, load, rows, format, since, until, profile, reference)
 
 
 def _replaying(

@@ -167,6 +167,17 @@ ProfileOption = Annotated[
         rich_help_panel=_INPUT,
     ),
 ]
+ReferenceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="TYPE",
+        help="Accelerator type that recorded run times hold on; other types follow by their "
+        "speed. [default: they hold on every type]",
+        show_default=False,
+        rich_help_panel=_INPUT,
+    ),
+]
 JsonOption = Annotated[
     bool,
     typer.Option(

@@ -30,6 +30,7 @@ class Inputs:
     since: str | None = None
     until: str | None = None
     profile: str | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ class Choices:
 def checked(policies: Sequence[str], replaying: Replaying, output: Output, option: str) -> Choices:
     """Return the options in checked form, or every fault among them at once."""
     faults = [*_policy_faults(policies, option)]
-    information = _one_of(replaying.information, INFORMATION_LEVELS, "--information", faults)
-    executor = _one_of(
+    information = one_of(replaying.information, INFORMATION_LEVELS, "--information", faults)
+    executor = one_of(
         replaying.executor or _executor(len(policies) * replaying.replays, replaying),
         EXECUTORS,
         "--executor",
@@ -85,7 +86,7 @@ def checked(policies: Sequence[str], replaying: Replaying, output: Output, optio
     )
     if replaying.address and executor != "ray":
         faults.append(Fault(f"goes with --executor ray, not {executor}", "--address"))
-    account = _one_of(replaying.account, ACCOUNTS, "--account", faults)
+    account = one_of(replaying.account, ACCOUNTS, "--account", faults)
     horizon_s = None
     if replaying.horizon is not None:
         horizon_s, fault = _horizon(replaying.horizon)
@@ -101,7 +102,7 @@ def checked(policies: Sequence[str], replaying: Replaying, output: Output, optio
 Name = TypeVar("Name", bound=str)
 
 
-def _one_of(name: str, known: Sequence[Name], option: str, faults: list[Fault]) -> Name:
+def one_of(name: str, known: Sequence[Name], option: str, faults: list[Fault]) -> Name:
     """Return the known name equal to `name`; else add a fault and return any."""
     for candidate in known:
         if candidate == name:
@@ -157,4 +158,5 @@ def load_problem(inputs: Inputs) -> Problem:
         since=inputs.since,
         until=inputs.until,
         profile=inputs.profile,
+        reference=inputs.reference,
     )

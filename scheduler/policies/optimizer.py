@@ -25,8 +25,11 @@ EXACT_TIME = 0.05
 
 
 URGENCY = 30.0
+MOST_URGENT = 0.005
 """A job grows urgent once its slack before the drain horizon is under 1/URGENCY of its
-remaining time: late enough to cost other jobs little, early enough not to be the last."""
+remaining time: late enough to cost other jobs little, early enough not to be the last one
+running. It then counts as a job of that slack, but never as less than MOST_URGENT of itself,
+so that really short jobs, which delay it little, still pass."""
 
 DRAIN_EFFICIENCY = 0.93
 """Share of the fleet that a backlog of gangs keeps busy while it drains."""
@@ -36,6 +39,9 @@ IDLE_ROUND_S = 3600.0
 
 MOVE_RELUCTANCE = 10.0
 """A move or preemption must be worth this many restarts more than the one it costs."""
+
+MOST_HEADS = 64
+"""Waiting jobs of one class that a round looks at, shortest first."""
 
 SHAPES_PER_TYPE = 3
 LEAST_SPEED = 0.1
@@ -169,7 +175,7 @@ class Optimizer:
         capacity = sum(view.problem.capacity())
         for c, entries in self._queues.heads(view).items():
             least = min(m.count for m in view.problem.modes[c])
-            for _, job in islice(entries, min(48, 4 + capacity // (4 * least))):
+            for _, job in islice(entries, min(MOST_HEADS, 4 + capacity // least)):
                 chosen[job] = None
         chosen.update(dict.fromkeys(urgent))
         return [Candidate(job, self._options(view, job)) for job in chosen]
@@ -195,7 +201,8 @@ class Optimizer:
         """Return weight over remaining time, or over what slack is left if that is less."""
         left_s = view.remaining_s(job)
         if self._drain_s > 0:
-            left_s = min(left_s, (self._drain_s - left_s) * URGENCY)
+            slack_s = (self._drain_s - left_s) * URGENCY
+            left_s = min(left_s, max(MOST_URGENT * left_s, slack_s))
         return view.weight(job) / max(LEAST_S, left_s)
 
     @staticmethod
