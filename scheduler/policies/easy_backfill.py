@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from scheduler.core.occupancy import Occupancy
+from scheduler.core.run import Placement
 from scheduler.policies.fifo import ArrivalQueue
 from scheduler.policies.provision import StaticPeak
 from scheduler.policies.view import View
@@ -62,13 +63,29 @@ class EasyBackfill:
 
 
 def _reserve(view: View, head: int) -> tuple[int, Occupancy]:
-    """Return when `head` can start, and what is free at that instant with it in place."""
-    then = view.occupancy.copy()
+    """Return when `head` can start, and what is free at that instant with it in place.
+
+    More ends leave more room, so the first end that leaves enough is found by bisection.
+    Power is not reserved: a head that only the cap holds back waits for the next end.
+    """
     ends = sorted((view.expected_end_us(job), job) for job in view.running)
-    for at_us, job in ends:
-        then.give(view.running[job].placement)
-        found = view.find(head, "first", then)
-        if found is not None:
-            then.take(found[1])
-            return at_us, then
-    return 1 << 62, then  # blocked by replicas, outages or power: nothing can be promised
+
+    def place_after(count: int) -> tuple[Occupancy, Placement | None]:
+        then = view.occupancy.copy()
+        for _, job in ends[:count]:
+            then.give(view.running[job].placement)
+        places = (then.find(mode, "first") for mode in view.modes(head))
+        return then, next((p for p in places if p is not None), None)
+
+    low, high = 1, len(ends)
+    while low < high:
+        middle = (low + high) // 2
+        if place_after(middle)[1] is None:
+            low = middle + 1
+        else:
+            high = middle
+    then, placement = place_after(low)
+    if placement is None or not ends:
+        return 1 << 62, then  # replicas or outages stand in the way: nothing can be promised
+    then.take(placement)
+    return ends[low - 1][0], then
