@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from scheduler.io.published_inference import PublishedInference, read_published_inference
 from scheduler.physics.inference_constants import SHIPPED, SUPPORT, InferenceConstants
 from scheduler.physics.network import Refusal
-from scheduler.physics.published_serving import InferencePrediction, errors_of, predict_run
+from scheduler.physics.predictions import Prediction, errors_of
+from scheduler.physics.published_serving import predict_run
 
 PRIORS: dict[str, tuple[float, float]] = {
     "compute_efficiency": (0.62, 0.15),
@@ -121,12 +122,12 @@ def support(runs: Sequence[PublishedInference]) -> dict[str, int]:
 
 def held_out(
     runs: Sequence[PublishedInference], further: Sequence[Sample], parts: Sequence[int | str]
-) -> list[InferencePrediction]:
+) -> list[Prediction]:
     """Predict each part of the runs with constants fitted without it.
 
     A part named like an accelerator leaves that accelerator out of the further runs too.
     """
-    predictions: list[InferencePrediction] = []
+    predictions: list[Prediction] = []
     for left in dict.fromkeys(parts):
         kept = [Sample(r, 1.0) for r, part in zip(runs, parts, strict=True) if part != left]
         constants = fit([*kept, *(s for s in further if s.run.accelerator.name != left)])
@@ -135,11 +136,16 @@ def held_out(
     return predictions
 
 
-def report(title: str, predictions: Sequence[InferencePrediction]) -> None:
+def kind_of(prediction: Prediction) -> str:
+    """Return what is measured, and how."""
+    return next(g for g in prediction.groups if g.startswith("kind/")).removeprefix("kind/")
+
+
+def report(title: str, predictions: Sequence[Prediction]) -> None:
     """Print median and 90th percentile of the relative error, in all and by group."""
     print(f"\n{title}")
-    for group in ("", *sorted({p.group for p in predictions})):
-        chosen = [p for p in predictions if group in ("", p.group)]
+    for group in ("", *sorted({kind_of(p) for p in predictions})):
+        chosen = [p for p in predictions if group in ("", kind_of(p))]
         errors = errors_of(chosen)
         logs = [math.log(p.predicted / p.measured) for p in chosen]
         print(
@@ -151,7 +157,7 @@ def report(title: str, predictions: Sequence[InferencePrediction]) -> None:
 
 def predict_all(
     runs: Sequence[PublishedInference], constants: InferenceConstants
-) -> list[InferencePrediction]:
+) -> list[Prediction]:
     """Predict every run."""
     return [p for r in runs if not isinstance(f := predict_run(r, constants), Refusal) for p in f]
 
@@ -191,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.each:
         for p in predict_all([*runs, *(s.run for s in further)], fitted):
             print(
-                f"{p.id:8s} {p.group:20s} {p.predicted:9.2f} {p.measured:9.2f} "
+                f"{p.id:8s} {kind_of(p):20s} {p.predicted:9.2f} {p.measured:9.2f} "
                 f"{p.predicted / p.measured - 1:+.2f}"
             )
 

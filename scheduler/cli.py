@@ -14,6 +14,9 @@ import typer
 from scheduler.cli_options import (
     AccountOption,
     AddressOption,
+    AllTypesOption,
+    BatchOption,
+    CountOption,
     DebugOption,
     ExecutorOption,
     FormatOption,
@@ -21,18 +24,28 @@ from scheduler.cli_options import (
     InformationOption,
     JsonOption,
     LoadOption,
+    ModelOption,
     NoiseOption,
+    OnOption,
     OutputOption,
+    OutputTokensOption,
     PlotOption,
     PoliciesOption,
     PolicyOption,
+    PrecisionOption,
     ProfileOption,
+    PromptOption,
     ReferenceOption,
     ReplaysOption,
+    RunsOption,
     SeedOption,
     SelectOption,
+    SequenceOption,
+    ServeOption,
     SinceOption,
     TopologyArgument,
+    TpotOption,
+    TtftOption,
     UntilOption,
     WorkloadArgument,
 )
@@ -265,8 +278,54 @@ def sweep(
     """
     from scheduler import commands
 
-    return commands.sweep(
-        commands.Sweeping(file, output, resume, executor, address), _output(json)
+    return commands.sweep(commands.Sweeping(file, output, resume, executor, address), _output(json))
+
+
+@app.command()
+@_guarded
+def execute(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[TOPOLOGY WORKLOAD] RUN",
+            help="A run file that -o has saved; what it was made from, if it does not say so.",
+        ),
+    ],
+    speed: Annotated[
+        str, typer.Option("--speed", metavar="TIMES", help="Simulated over real time.")
+    ] = "1000x",
+    address: AddressOption = None,
+    load: LoadOption = None,
+    select: SelectOption = None,
+    format: FormatOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    profile: ProfileOption = None,
+    reference: ReferenceOption = None,
+    json: JsonOption = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Save what the workers noted, as JSON.",
+            show_default=False,
+        ),
+    ] = None,
+    debug: DebugOption = False,
+) -> int:
+    r"""Play a saved run as real Ray tasks and set measured idle time against the simulator's.
+
+    \b
+    fleetfit run lab-mixed-64 llm-lab --policy srtf -o run.json
+    fleetfit execute run.json --speed 4000x
+    """
+    from scheduler import commands
+
+    return commands.execute(
+        commands.Executing(words, speed, address, output, json),
+        _inputs("", "", load, select, format, since, until, profile, reference),
     )
 
 
@@ -318,6 +377,54 @@ def verify(
     return commands.verify(
         _inputs(topology, workload, load, select, format, since, until, profile, reference),
         runs,
+        _output(json),
+    )
+
+
+@app.command()
+@_guarded
+def estimate(
+    model: ModelOption = None,
+    precision: PrecisionOption = "bf16",
+    seq: SequenceOption = 4096,
+    batch: BatchOption = 512,
+    count: CountOption = 8,
+    on: OnOption = None,
+    all_types: AllTypesOption = False,
+    serve: ServeOption = False,
+    prompt: PromptOption = 1024.0,
+    output: OutputTokensOption = 128.0,
+    ttft: TtftOption = "2 s",
+    tpot: TpotOption = "100 ms",
+    runs: RunsOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> int:
+    r"""Predict one job on one or all accelerator types, or a file of published runs.
+
+    \b
+    fleetfit estimate --model llama-3-70b --precision bf16 --count 64 --all-types
+    fleetfit estimate --model llama-3-8b --serve --count 1 --on H100-SXM --tpot '50 ms'
+    fleetfit estimate --runs published-runs.csv --json
+    """
+    from scheduler import commands
+
+    return commands.estimate(
+        commands.Question(
+            model,
+            precision,
+            seq,
+            batch,
+            count,
+            tuple(on or ()),
+            all_types,
+            serve,
+            prompt,
+            output,
+            ttft,
+            tpot,
+            runs,
+        ),
         _output(json),
     )
 

@@ -10,6 +10,7 @@ import typer
 _INPUT: Final = "Reading the workload"
 _PLAY: Final = "Playing"
 _OUTPUT: Final = "Output"
+_SERVE: Final = "Serving"
 
 TopologyArgument = Annotated[
     str,
@@ -206,6 +207,73 @@ OutputOption = Annotated[
         "'fleetfit verify' checks them.",
         show_default=False,
         rich_help_panel=_OUTPUT,
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="NAME", help="See 'list models'.", show_default=False),
+]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", metavar="FORMAT", help="Number format, such as bf16 or fp8.")
+]
+SequenceOption = Annotated[
+    int, typer.Option("--seq", metavar="TOKENS", help="Tokens in a sequence.")
+]
+BatchOption = Annotated[
+    int, typer.Option("--batch", metavar="N", help="Sequences (or samples) in a training step.")
+]
+CountOption = Annotated[
+    int, typer.Option("--count", "-n", metavar="N", help="Accelerators of the gang or replica.")
+]
+OnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on",
+        metavar="TYPE",
+        help="Accelerator type (repeatable), see 'list accelerators'.",
+        show_default=False,
+    ),
+]
+AllTypesOption = Annotated[
+    bool, typer.Option("--all-types", help="Every accelerator type.", show_default=False)
+]
+ServeOption = Annotated[
+    bool,
+    typer.Option(
+        "--serve",
+        help="Serve it instead of training it: the most requests one replica answers in time.",
+        show_default=False,
+        rich_help_panel=_SERVE,
+    ),
+]
+PromptOption = Annotated[
+    float,
+    typer.Option("--prompt", metavar="TOKENS", help="Mean tokens in.", rich_help_panel=_SERVE),
+]
+OutputTokensOption = Annotated[
+    float,
+    typer.Option("--output", metavar="TOKENS", help="Mean tokens out.", rich_help_panel=_SERVE),
+]
+TtftOption = Annotated[
+    str,
+    typer.Option(
+        "--ttft", metavar="TIME", help="Most time to the first token.", rich_help_panel=_SERVE
+    ),
+]
+TpotOption = Annotated[
+    str,
+    typer.Option(
+        "--tpot", metavar="TIME", help="Most time per output token.", rich_help_panel=_SERVE
+    ),
+]
+RunsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--runs",
+        metavar="FILE",
+        help="A CSV of published training runs or inference measurements: predict each row "
+        "and show how far off.",
+        show_default=False,
     ),
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", hidden=True)]

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from scheduler.commands.checking import validate, verify
+from scheduler.commands.estimating import Question, estimate
+from scheduler.commands.executing import Executing, execute
 from scheduler.commands.listing import list_names
 from scheduler.commands.options import Inputs, Output, Replaying
 from scheduler.commands.playing import demo, play
+from scheduler.commands.sweeping import Sweeping, sweep
 
 __all__ = [
+    "Executing",
     "Inputs",
     "Output",
+    "Question",
     "Replaying",
+    "Sweeping",
     "demo",
+    "estimate",
+    "execute",
     "list_names",
     "play",
+    "sweep",
     "validate",
     "verify",
 ]

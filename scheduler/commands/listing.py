@@ -8,6 +8,7 @@ from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.units import GB, GIB
 from scheduler.policies import describe
 from scheduler.report import listing_table, results_console
+from scheduler.report.catalogues import UNSURE, UNSURE_NOTE, accelerator_table
 
 
 def list_names(what: str, output: Output) -> int:
@@ -24,10 +25,14 @@ def list_names(what: str, output: Output) -> int:
         near = nearest_name(what, kinds)
         raise InputError([Fault("no such list", "WHAT", "", what, ", ".join(kinds), near)])
     rows = kinds[what]()
+    console = results_console()
     if output.json:
         print_json({what: rows})
+    elif what == "accelerators":
+        console.print(accelerator_table(rows, console.width))
+        console.print(f"{UNSURE} {UNSURE_NOTE}", markup=False)
     else:
-        results_console().print(listing_table(rows))
+        console.print(listing_table(rows))
     return 0
 
 
@@ -49,19 +54,28 @@ def _workload_rows() -> list[dict[str, object]]:
 
 def _accelerator_rows() -> list[dict[str, object]]:
     from scheduler.io import accelerators
+    from scheduler.io.catalogue import PRECISIONS
 
     return [
         {
             "name": a.name,
+            "vendor": a.vendor,
             "stack": a.stack,
+            "year": a.year,
             "memory_gib": round(a.memory_bytes / GIB, 1),
             "memory_gb_per_s": round(a.memory_bytes_per_s / GB),
-            "bf16_tflops": _tera(a.peak_flops.get("bf16")),
-            "fp16_tflops": _tera(a.peak_flops.get("fp16")),
+            **{f"{p}_tflops": _tera(a.peak_flops.get(p)) for p in PRECISIONS},
             "scaleup_gb_per_s": round(a.scaleup_bytes_per_s / GB),
+            "scaleup_devices": a.scaleup_devices,
+            "devices_per_node": a.devices_per_node,
+            "idle_w": a.idle_w,
             "peak_w": a.peak_w,
-            "year": a.year,
+            "price_usd": a.price_usd,
+            "usd_per_hour": a.usd_per_hour,
+            "prices_as_of": a.prices_as_of,
+            "export_status": a.export_status,
             "confidence": a.confidence,
+            "source": a.source,
         }
         for a in accelerators().values()
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 ModelKind = Literal["dense", "moe", "encoder", "vision", "diffusion", "dlrm"]
 
@@ -72,3 +72,20 @@ class Model:
             return 0.0
         idle_share = 1 - self.experts_per_token / self.experts
         return (self.parameters - self.active_parameters) / idle_share
+
+
+WIDTH_OVER_DEPTH: Final = 128.0
+"""Hidden units per layer of a model that states neither (Kaplan et al., arXiv:2001.08361, find
+the loss flat in this ratio; large models sit near it)."""
+
+
+def usual_shape(active_parameters: float) -> tuple[int, int]:
+    """Return layers and hidden units of a transformer known by its size only.
+
+    Parameters
+    ----------
+    active_parameters : float
+        Weights that a token passes through: ``12 layers hidden**2``.
+    """
+    hidden = max(1, round((WIDTH_OVER_DEPTH * active_parameters / 12) ** (1 / 3)))
+    return max(1, round(hidden / WIDTH_OVER_DEPTH)), hidden

@@ -27,10 +27,13 @@ class Batches:
         What there is to do; a batch holds positions in this sequence.
     slots : int
         Workers that share the cells.
+    slowest_first : bool
+        Whether the policy with the longest cells goes first; else all advance together.
     """
 
-    def __init__(self, cells: Sequence[Cell], slots: int) -> None:
+    def __init__(self, cells: Sequence[Cell], slots: int, *, slowest_first: bool = True) -> None:
         self._slots = max(1, slots)
+        self._slowest_first = slowest_first
         self._waiting: dict[str, deque[int]] = {}
         self._seconds: dict[str, float] = {}
         self._finished: dict[str, int] = {}
@@ -45,7 +48,10 @@ class Batches:
         """Return the positions of the next batch, empty when nothing is left."""
         if not len(self):
             return ()
-        policy = self._probes.popleft() if self._probes else self._slowest()
+        if self._probes:
+            policy = self._probes.popleft()
+        else:
+            policy = self._slowest() if self._slowest_first else self._fullest()
         queue = self._waiting[policy]
         if not queue:  # a policy may be drained before its probe is due
             return self.next()
@@ -63,6 +69,10 @@ class Batches:
     def _slowest(self) -> str:
         """Return the policy with the longest cells; those never timed count as longest."""
         return max((p for p, queue in self._waiting.items() if queue), key=self._mean_s)
+
+    def _fullest(self) -> str:
+        """Return the policy with the most cells left."""
+        return max(self._waiting, key=lambda policy: len(self._waiting[policy]))
 
     def _size(self, policy: str, left: int) -> int:
         mean = self._mean_s(policy)

@@ -93,7 +93,7 @@ def run_cell(problem: Problem, cell: Cell, settings: Settings) -> ReplayResult:
         cell,
         settings.information,
         run.ledger_end_us,
-        run.ledger_end_us,
+        run.horizon_us,
         metrics_of(problem, run),
         run.ledger,
         lower_bounds(problem, run.actual_work, sorted(run.finished_us)),

@@ -78,15 +78,12 @@ def stream(
     ExecutionError
         A local Ray does not start, or a cell was lost too often.
     """
-    named_by = "--address" if address else "RAY_ADDRESS"
-    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     jobs = len(problem.workload.jobs)
-    store_bytes = STORE_BYTES + STORE_BYTES_PER_JOB * jobs
-    ray = _start(store_bytes) if address == LOCAL else _join(address, named_by)
-    task = ray.remote(_task(joined=address != LOCAL)).options(
+    ray, joined = connect(address, STORE_BYTES + STORE_BYTES_PER_JOB * jobs)
+    task = ray.remote(shipped(run_names, joined=joined)).options(
         num_cpus=1,
         max_retries=RETRIES,
-        memory=min(WORKER_BYTES + WORKER_BYTES_PER_JOB * jobs, _largest_node_bytes(ray)),
+        memory=min(WORKER_BYTES + WORKER_BYTES_PER_JOB * jobs, largest_node_bytes(ray)),
     )
     shared = ray.put((problem, settings))
     try:
@@ -99,7 +96,7 @@ def stream(
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError):
         raise ExecutionError(f"a replay was lost with its worker {RETRIES + 1} times") from None
     except ray.exceptions.RayTaskError as error:
-        raise _unwrapped(error) from None
+        raise unwrapped(error) from None
     except BaseException:  # Ctrl-C, or the reader stopped: running tasks end with their driver
         ray.shutdown()
         raise
@@ -126,39 +123,64 @@ def _drain(
             yield from zip(batch, results, strict=True)
 
 
-def _task(*, joined: bool) -> Callable[[list[Any], list[tuple[str, int]]], Outcome]:
-    """Return the function that Ray runs; it travels by value.
+def connect(address: str | None, store_bytes: int) -> tuple[Any, bool]:
+    """Return Ray, connected, and whether to a cluster that was there before; see `stream`.
 
-    Ray puts the driver's current folder in front of each worker's path, where any folder
-    called ``scheduler`` would hide this package: in a checkout, after a plain install, the
-    workers would run other code than the driver. So the path is set right before the import.
+    Parameters
+    ----------
+    address : str or None
+        As in `stream`.
+    store_bytes : int
+        Shared memory for objects, where a local Ray is started.
     """
+    named_by = "--address" if address else "RAY_ADDRESS"
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    if address == LOCAL:
+        return _start(store_bytes), False
+    return _join(address, named_by), True
+
+
+def shipped(function: Callable[..., Any], *, joined: bool) -> Callable[..., Any]:
+    """Return a function for Ray that imports a function of this package there and calls it.
+
+    It travels by value. Ray puts the driver's current folder in front of each worker's path,
+    where any folder called ``scheduler`` would hide this package: in a checkout, after a plain
+    install, the workers would run other code than the driver. So the path is set right before
+    the import.
+    """
+    module, name = function.__module__, function.__name__
     here = [] if joined else [str(p) for p in sys.path]
     unwanted = [str(Path.cwd()), os.path.realpath(Path(sys.argv[0]).parent)] if joined else []
 
-    def cells_task(shared: list[Any], names: list[tuple[str, int]]) -> Outcome:
+    def task(*arguments: Any) -> Any:
+        import importlib
         import sys
 
         rest = [p for p in sys.path if p not in here and p not in unwanted]
         sys.path[:] = [*here, *rest]
-        from scheduler.execute.on_ray import run_names
+        return getattr(importlib.import_module(module), name)(*arguments)
 
-        return run_names(shared[0], names)
-
-    return cells_task
+    return task
 
 
 _unpacked: tuple[str, Problem, Settings] | None = None
 
 
-def run_names(shared: Any, names: Sequence[tuple[str, int]]) -> Outcome:
-    """Run cells inside a worker; `shared` refers to the problem and the settings."""
+def unpacked(held: Sequence[Any]) -> tuple[Problem, Settings]:
+    """Return, inside a worker, what the one reference in `held` refers to."""
     global _unpacked  # noqa: PLW0603  (kept between the tasks of one worker process)
+    (shared,) = held
     if _unpacked is None or _unpacked[0] != shared.hex():
         _unpacked = None  # never two problems at once
         ray = importlib.import_module("ray")
         _unpacked = (shared.hex(), *ray.get(shared))
-    return run_batch(_unpacked[1], [Cell(*name) for name in names], _unpacked[2])
+    return _unpacked[1:]
+
+
+def run_names(held: Sequence[Any], names: Sequence[tuple[str, int]]) -> Outcome:
+    """Run cells inside a worker; `held` refers to the problem and the settings."""
+    problem, settings = unpacked(held)
+    return run_batch(problem, [Cell(*name) for name in names], settings)
 
 
 _connected_to: str | None = None
@@ -176,30 +198,68 @@ def _connected(ray: Any, address: str) -> bool:
 
 
 def _start(store_bytes: int) -> Any:
-    """Start a local Ray once per process: no dashboard, no telemetry, its token kept."""
+    """Start a local Ray once per process."""
     global _connected_to  # noqa: PLW0603
-    added = {k: v for k, v in _ENVIRONMENT.items() if k not in os.environ}
+    ray = _imported()
+    if not _connected(ray, LOCAL):
+        _start_local(ray, {}, object_store_memory=store_bytes)
+        _connected_to = LOCAL
+    return ray
+
+
+def start_apart(environment: Mapping[str, str], **options: Any) -> Any:
+    """Start a local Ray for one purpose; a connection that this module made is closed first.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        For its processes, besides what every local Ray gets.
+    **options
+        For ``ray.init``: resources, cores.
+
+    Raises
+    ------
+    ExecutionError
+        It does not start, or the calling program has a Ray of its own.
+    """
+    global _connected_to  # noqa: PLW0603
+    ray = _imported()
+    if ray.is_initialized() and _connected_to is None:
+        raise ExecutionError("this process is connected to a Ray of its own; shut that down first")
+    ray.shutdown()
+    _start_local(ray, environment, object_store_memory=STORE_BYTES, **options)
+    _connected_to = "apart"
+    return ray
+
+
+def _imported() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except (ImportError, OSError) as error:
+        raise ExecutionError(f"Ray cannot be imported here ({reason(error)})") from error
+
+
+def _start_local(ray: Any, environment: Mapping[str, str], **options: Any) -> None:
+    """Start a local Ray: no dashboard, no telemetry, its token kept."""
+    wanted = {**_ENVIRONMENT, **environment}
+    added = {k: v for k, v in wanted.items() if k not in os.environ}
     os.environ.update(added)  # inherited by Ray's processes
     try:
-        ray = importlib.import_module("ray")
-        if not _connected(ray, LOCAL):
-            ray.init(
-                address=LOCAL,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=store_bytes,
-                **_short_folder(),
-            )
-            _connected_to = LOCAL
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        ray.init(
+            address=LOCAL,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **options,
+            **_short_folder(),
+        )
+    except (OSError, RuntimeError, ValueError) as error:
         raise ExecutionError(
-            f"Ray does not start here ({_first_line(error)}; --executor local does without)"
+            f"Ray does not start here ({reason(error)}; --executor local does without)"
         ) from error
     finally:
         for name in added:
             os.environ.pop(name, None)
-    return ray
 
 
 def _short_folder() -> dict[str, str]:
@@ -230,7 +290,7 @@ def _join(address: str, named_by: str) -> Any:
             },
         )
     except Exception as error:
-        message = f"cannot join the Ray cluster: {_first_line(error)}"
+        message = f"cannot join the Ray cluster: {reason(error)}"
         raise InputError([Fault(message, file=named_by, value=address)]) from error
     _connected_to = address
     if os.environ.get("RAY_AUTH_MODE", "") != "token":  # Ray sets it where it found a token
@@ -255,13 +315,13 @@ def _check_reachable(address: str, named_by: str) -> None:
         raise InputError([Fault(message, file=named_by, value=address)]) from None
 
 
-def _largest_node_bytes(ray: Any) -> int:
+def largest_node_bytes(ray: Any) -> int:
     """Return the memory of the largest node: a task that claims more would wait for ever."""
     nodes = [n["Resources"].get("memory", 0) for n in ray.nodes() if n["Alive"]]
     return int(max(nodes, default=0)) or WORKER_BYTES
 
 
-def _unwrapped(error: Any) -> Exception:
+def unwrapped(error: Any) -> Exception:
     """Return what a task raised, as if it had happened in this process."""
     cause = error.cause
     if isinstance(cause, ModuleNotFoundError):
@@ -269,6 +329,9 @@ def _unwrapped(error: Any) -> Exception:
     return cause if isinstance(cause, Exception) else ExecutionError(str(error))
 
 
-def _first_line(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Return what Ray says of an error, in one line."""
     text = str(error).strip() or type(error).__name__
+    if text.startswith("Version mismatch"):  # which versions is said on the lines that follow
+        return " ".join(text.split())[:400]
     return text.splitlines()[0][:200]

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from scheduler.core.cluster import AcceleratorType
-from scheduler.core.errors import Fault, InputError, nearest_name
-from scheduler.io.catalogue import CONFIDENCES, find_accelerator
+from scheduler.core.errors import Fault, InputError
+from scheduler.io.catalogue import CONFIDENCES, find_accelerator, find_model
+from scheduler.io.published_cells import Row, read_published
+from scheduler.io.published_names import (
+    BILLION,
+    accelerator_spellings,
+    model_spellings,
+    parameters_in_name,
+    precision_word,
+    resolve,
+)
 
-REQUIRED_COLUMNS = ("accelerator", "precision", "seq_len")
-"""Columns a table must have, and one of `PARAMETER_COLUMNS`."""
+SIZE_COLUMNS: Final = ("params_total_b", "params_active_b", "model")
+UNSTATED_SEQUENCE: Final = 4096
 
-PARAMETER_COLUMNS = ("params_total_b", "params_active_b")
-ID_COLUMNS = ("run_id", "row", "id")
-BILLION = 1e9
+_DEGREES: Final = {
+    "count": "device_count",
+    "global_batch": "global_batch_seqs",
+    "per_node": "devices_per_node",
+    "tensor": "tp",
+    "context": "cp",
+    "pipeline": "pp",
+    "expert": "ep",
+    "interleave": "vp",
+    "micro_batch": "micro_batch_seqs",
+}
 
 Task = Literal["pretrain", "sft", "lora"]
 Measured = Literal["steady", "with evaluation", "device-hours"]
@@ -107,142 +122,87 @@ def read_published_runs(path: Path) -> PublishedRunsTable:
     Parameters
     ----------
     path : Path
-        CSV with a header: `REQUIRED_COLUMNS`, `PARAMETER_COLUMNS` in billions, and where
-        known ``tokens_per_s_per_device``, ``task``, ``n_layers``, ``hidden``,
-        ``device_count``, ``devices_per_node``, ``tp``, ``cp``, ``pp``, ``ep``, ``vp``,
-        ``global_batch_seqs``, ``micro_batch_seqs``, ``activation_recompute``,
-        ``value_kind``, ``source_group``, ``confidence`` and one of `ID_COLUMNS` (else rows
-        are numbered from 1).
+        CSV with a header: ``accelerator`` and one of `SIZE_COLUMNS` (weights in billions, or
+        a model's name), and where known ``precision``, ``seq_len``,
+        ``tokens_per_s_per_device``, ``task``, ``n_layers``, ``hidden``, ``device_count``,
+        ``devices_per_node``, ``tp``, ``cp``, ``pp``, ``ep``, ``vp``, ``global_batch_seqs``,
+        ``micro_batch_seqs``, ``activation_recompute``, ``value_kind``, ``source_group``,
+        ``confidence`` and one of `ID_COLUMNS` (else rows are numbered from 1). Empty cells
+        take usual values.
 
     Raises
     ------
     InputError
-        With every fault of the file; an unknown accelerator is no fault.
+        With every fault of the file; an unknown accelerator or model is no fault.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError([Fault(f"cannot be read ({error})", str(path))]) from None
-    reader = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    header = tuple(reader.fieldnames or ())
-    faults = [
-        Fault("missing column", str(path), value=c, nearest=nearest_name(c, header))
-        for c in REQUIRED_COLUMNS
-        if c not in header
-    ]
-    if not any(c in header for c in PARAMETER_COLUMNS):
-        allowed = " or ".join(PARAMETER_COLUMNS)
-        faults.append(Fault("no column of parameters", str(path), allowed=allowed))
-    if faults:
-        raise InputError(faults)
     runs: list[PublishedRun] = []
     unknown: dict[str, str] = {}
-    for number, cells in enumerate(reader, 1):
-        row = _Row({k: (v or "").strip() for k, v in cells.items() if k}, str(path), number)
-        run = row.run()
+    faults: list[Fault] = []
+    for row in read_published(path, (("accelerator",), SIZE_COLUMNS)):
+        run = _run(row)
         faults += row.faults
         if isinstance(run, PublishedRun):
             runs.append(run)
-        elif run:
+        else:
             unknown[row.id] = run
     if faults:
         raise InputError(faults)
-    if not runs and not unknown:
-        raise InputError([Fault("holds no rows", str(path))])
     return PublishedRunsTable(tuple(runs), unknown)
 
 
-class _Row:
-    """One row, collecting its faults."""
+def _run(row: Row) -> PublishedRun | str:
+    """Return the run, or why it has no place in the catalogue."""
+    name = row.text("accelerator")
+    accelerator = (
+        resolve(name, accelerator_spellings, find_accelerator) if name else "no accelerator"
+    )
+    size = _size(row)
+    confidence = row.text("confidence").casefold()
+    rate, sequence = row.number("tokens_per_s_per_device"), row.number("seq_len")
+    layers, hidden = row.whole("n_layers"), row.whole("hidden")
+    degrees = {field: row.whole(column) for field, column in _DEGREES.items()}
+    if isinstance(accelerator, str) or isinstance(size, str):
+        return "; ".join(reason for reason in (accelerator, size) if isinstance(reason, str))
+    return PublishedRun(
+        id=row.id,
+        source=row.text("source_group") or row.text("source_title"),
+        model=row.text("model"),
+        accelerator=accelerator,
+        precision=precision_word(row.text("precision"), accelerator),
+        task=_task(row.text("task").casefold()),
+        parameters=size[0],
+        active_parameters=size[1],
+        layers=layers or 0,
+        hidden=hidden or 0,
+        sequence_tokens=max(1, round(sequence or UNSTATED_SEQUENCE)),
+        tokens_per_s=rate,
+        measured=_measured(row.text("value_kind")),
+        recompute=row.text("activation_recompute"),
+        confidence=confidence if confidence in CONFIDENCES else "medium",
+        **degrees,
+    )
 
-    def __init__(self, cells: Mapping[str, str], file: str, number: int) -> None:
-        self.cells = cells
-        self.file = file
-        self.id = next((cells[c] for c in ID_COLUMNS if cells.get(c)), str(number))
-        self.faults: list[Fault] = []
 
-    def number(self, column: str, *, required: bool = False) -> float | None:
-        """Return a positive number, None for an empty cell."""
-        text = self.cells.get(column, "")
-        if not text and not required:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if math.isfinite(value) and value > 0:
-            return value
-        self._fault("bad number", column, "a positive number" + ("" if required else ", or empty"))
-        return None
+def _size(row: Row) -> tuple[float, float] | str:
+    """Return all and active weights: stated, of the named model, or in its name."""
+    total, active = row.number("params_total_b"), row.number("params_active_b")
+    if total or active:
+        whole, used = total or active or 0.0, active or total or 0.0
+        return max(whole, used) * BILLION, used * BILLION
+    name = row.text("model")
+    if not name:
+        return "no number of parameters, and no model"
+    model = resolve(name, model_spellings, find_model)
+    if not isinstance(model, str):
+        return model.parameters, model.active_parameters
+    return parameters_in_name(name) or f"no number of parameters, and {model}"
 
-    def whole(self, column: str) -> int | None:
-        value = self.number(column)
-        return None if value is None else max(1, round(value))
 
-    def choice(self, column: str, allowed: tuple[str, ...], default: str) -> str:
-        text = self.cells.get(column, "") or default
-        if text not in allowed:
-            self._fault("unknown value", column, ", ".join(allowed))
-        return text
-
-    def run(self) -> PublishedRun | str:
-        """Return the run, or why it has no place in the catalogue ("" beside faults)."""
-        accelerator: AcceleratorType | None = None
-        unknown = ""
-        try:
-            accelerator = find_accelerator(self.cells["accelerator"])
-        except InputError as error:
-            unknown = str(error)
-        total = self.number("params_total_b")
-        active = self.number("params_active_b")
-        total, active = total or active, active or total
-        if total is None or active is None:
-            self._fault("number of parameters is missing", "params_total_b", "billions")
-        rate = self.number("tokens_per_s_per_device")
-        sequence = self.number("seq_len", required=True)
-        task = self.choice("task", ("pretrain", "sft", "lora"), "pretrain")
-        confidence = self.choice("confidence", CONFIDENCES, "medium")
-        numbers = {
-            name: self.whole(column)
-            for name, column in (
-                ("count", "device_count"),
-                ("global_batch", "global_batch_seqs"),
-                ("per_node", "devices_per_node"),
-                ("tensor", "tp"),
-                ("context", "cp"),
-                ("pipeline", "pp"),
-                ("expert", "ep"),
-                ("interleave", "vp"),
-                ("micro_batch", "micro_batch_seqs"),
-            )
-        }
-        layers, hidden = self.whole("n_layers"), self.whole("hidden")
-        if accelerator is None:
-            return unknown
-        if total is None or active is None or sequence is None or self.faults:
-            return ""
-        return PublishedRun(
-            id=self.id,
-            source=self.cells.get("source_group", "") or self.cells.get("source_title", ""),
-            model=self.cells.get("model", ""),
-            accelerator=accelerator,
-            precision=self.cells["precision"],
-            task=task,  # type: ignore[arg-type]
-            parameters=total * BILLION,
-            active_parameters=active * BILLION,
-            layers=layers or 0,
-            hidden=hidden or 0,
-            sequence_tokens=round(sequence),
-            tokens_per_s=rate,
-            measured=_measured(self.cells.get("value_kind", "")),
-            recompute=self.cells.get("activation_recompute", ""),
-            confidence=confidence,
-            **numbers,
-        )
-
-    def _fault(self, message: str, column: str, allowed: str = "") -> None:
-        value = self.cells.get(column, "")
-        self.faults.append(Fault(message, self.file, f"row {self.id}: {column}", value, allowed))
+def _task(text: str) -> Task:
+    """Return what is trained, from the table's word for it."""
+    if "lora" in text or "adapter" in text:
+        return "lora"
+    return "sft" if "sft" in text or "tun" in text else "pretrain"
 
 
 def _measured(kind: str) -> Measured:

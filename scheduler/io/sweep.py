@@ -8,7 +8,7 @@ A sweep file is YAML. All of it::
     workloads:
       - demo-day
       - {file: jobs.csv.gz, name: march, format: philly, select: {cluster: ee9e8c},
-         since: 2 d, until: 9 d, profile: lab.csv}       # a trace: all but file is optional
+         since: 2 d, until: 9 d, profile: lab.csv, reference: T4}    # all but file is optional
     policies: [fifo, srtf, optimizer]         # the others are set against the first
     seeds: 8                                  # 0 to 7, or {first: 100, count: 8}, or [3, 1, 4]
 
@@ -19,6 +19,7 @@ A sweep file is YAML. All of it::
         load: 0.9                             # arrivals scaled to this share of the fleet
         failures: {node_mtbf: 10 d, repair: 4 h, repair_sigma: 0.8}    # or none
         horizon: 3 d                          # default: when the last job has ended
+        account: arrivals                     # period of the ledger: run (default), arrivals
     until: {metric: mean_jct_s, relative_width: 0.05, at_least: 5}     # optional, see below
     limits: {timeout: 1 h, memory: 4 GiB, retries: 2}                  # optional, per cell
 
@@ -31,7 +32,7 @@ policy's mean is no longer than `relative_width` of that mean. A cell that takes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -39,6 +40,18 @@ from pydantic import Field
 
 from scheduler.core.cluster import FailureModel
 from scheduler.core.metrics import Metrics
+from scheduler.core.sweep import (
+    AT_LEAST,
+    MEMORY_BYTES,
+    NOISE_SIGMA,
+    RETRIES,
+    TIMEOUT_S,
+    InputFile,
+    Limits,
+    Scenario,
+    Sweep,
+    Until,
+)
 from scheduler.io import data_files
 from scheduler.io.beside import beside
 from scheduler.io.generated import SEED_CAP
@@ -59,12 +72,7 @@ from scheduler.io.topology_sections import FailuresSection
 from scheduler.io.yaml_text import FieldPath, read_yaml
 
 CELL_CAP: Final = 1_000_000
-NOISE_SIGMA: Final = 0.1
-TIMEOUT_S: Final = 3600.0
-MEMORY_BYTES: Final = 4.0 * 2**30
 LEAST_MEMORY_BYTES: Final = 64.0 * 2**20
-RETRIES: Final = 2
-AT_LEAST: Final = 5
 MAX_NOISE: Final = 3.0
 
 _Name = Annotated[str, name]
@@ -73,138 +81,15 @@ _Seed = Annotated[int, count(0, SEED_CAP)]
 _Seeds = Annotated[int, count(1, CELL_CAP)]
 
 
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """A cluster or a workload of the grid.
-
-    Parameters
-    ----------
-    label : str
-        How tables call it.
-    path : Path
-        Where it lies.
-    format, since, until, profile : str or None
-        For traces, see `scheduler.io.load_workload`.
-    select : mapping of str to str
-        Likewise.
-    """
-
-    label: str
-    path: Path
-    format: str | None = None
-    select: Mapping[str, str] = field(default_factory=dict)
-    since: str | None = None
-    until: str | None = None
-    profile: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """What is varied about one pair of cluster and workload.
-
-    Parameters
-    ----------
-    name : str
-        Unique in the sweep.
-    noise_sigma : float
-        Log standard deviation of actual work around nominal work.
-    information : str
-        What policies may know.
-    load : float or None
-        Offered load that arrivals are scaled to; None: as the workload says.
-    failures : FailureModel or None
-        Instead of the cluster's; None: as the cluster says.
-    horizon_s : float or None
-        End of each run; None: when the last job has ended.
-    """
-
-    name: str
-    noise_sigma: float = NOISE_SIGMA
-    information: str = "exact"
-    load: float | None = None
-    failures: FailureModel | None = None
-    horizon_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Until:
-    """When enough seeds have been played.
-
-    Parameters
-    ----------
-    metric : str
-        Field of `scheduler.core.metrics.Metrics`.
-    relative_width : float
-        Longest 95 % interval, from end to end, as a share of the mean.
-    at_least : int
-        Seeds that are played in any case.
-    """
-
-    metric: str
-    relative_width: float
-    at_least: int = AT_LEAST
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one cell may take.
-
-    Parameters
-    ----------
-    timeout_s : float
-        Time.
-    memory_bytes : float
-        Memory beyond what its worker holds before.
-    retries : int
-        Further attempts after the first took too long or lost its worker.
-    """
-
-    timeout_s: float = TIMEOUT_S
-    memory_bytes: float = MEMORY_BYTES
-    retries: int = RETRIES
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """A sweep file, checked.
-
-    Parameters
-    ----------
-    title : str
-        A line for people.
-    clusters, workloads : tuple of InputFile
-        What is combined.
-    policies : tuple of str
-        The first is what the others are set against.
-    seeds : tuple of int
-        In the order in which they are played.
-    scenarios : tuple of Scenario
-        At least one.
-    until : Until or None
-        When to stop early; None: never.
-    limits : Limits
-        Of each cell.
-    """
-
-    title: str
-    clusters: tuple[InputFile, ...]
-    workloads: tuple[InputFile, ...]
-    policies: tuple[str, ...]
-    seeds: tuple[int, ...]
-    scenarios: tuple[Scenario, ...]
-    until: Until | None
-    limits: Limits
-
-
-def load_sweep(path: str | Path, *, policies: Sequence[str], information: Sequence[str]) -> Sweep:
+def load_sweep(path: str | Path, known: Mapping[str, Sequence[str]]) -> Sweep:
     """Return the sweep in the file at `path`; the files it names are not opened.
 
     Parameters
     ----------
     path : str or Path
         Where it lies.
-    policies, information : sequence of str
-        Known policies, and levels of information.
+    known : mapping of str to sequence of str
+        Known ``policies``, levels of ``information`` and periods of ``account``.
 
     Raises
     ------
@@ -212,11 +97,7 @@ def load_sweep(path: str | Path, *, policies: Sequence[str], information: Sequen
         With every fault of the file.
     """
     path = Path(path)
-    context = {
-        "policies": Names(policies),
-        "information": Names(information),
-        "metrics": Names(_metrics()),
-    }
+    context = {kind: Names(names) for kind, names in known.items()} | {"metrics": Names(_metrics())}
     return _sweep(Checker(read_yaml(path), context), path.parent)
 
 
@@ -246,6 +127,7 @@ class _TraceSection(Section):
     since: _Name | None = None
     until: _Name | None = None
     profile: _Name | None = None
+    reference: _Name | None = None
 
 
 class _SeedsSection(Section):
@@ -264,6 +146,7 @@ class _ScenarioSection(Section):
     load: Annotated[float, number(Span(0.0, 100.0, above=True))] | None = None
     failures: Any = None
     horizon: Annotated[float, quantity(TIME, Span(0.0, LONGEST_S, above=True))] | None = None
+    account: Annotated[str, reference("account", "period")] = "run"
 
 
 class _UntilSection(Section):
@@ -289,9 +172,12 @@ def _sweep(check: Checker, folder: Path) -> Sweep:
     workloads = _inputs(check, folder, "workloads")
     seeds = _seeds(check)
     scenarios = _scenarios(check)
-    until = check.section(_UntilSection, ("until",)) if check.get(("until",)) else None
-    limits = check.section(_LimitsSection, ("limits",)) if check.get(("limits",)) else None
-    _check_unique(check, "policies", list(head.policies) if head else [])
+    until = limits = None
+    if check.get(("until",)) is not None:
+        until = check.section(_UntilSection, ("until",))
+    if check.get(("limits",)) is not None:
+        limits = check.section(_LimitsSection, ("limits",))
+    _check_unique(check, "policies", check.get(("policies",)))
     cells = len(clusters) * len(workloads) * len(seeds) * len(scenarios)
     cells *= len(head.policies) if head else 0
     if cells > CELL_CAP:
@@ -369,6 +255,7 @@ def _trace(check: Checker, folder: Path, at: FieldPath, section: _TraceSection) 
         section.since,
         section.until,
         str(profile) if profile else None,
+        section.reference,
     )
 
 
@@ -410,6 +297,7 @@ def _scenarios(check: Checker) -> list[Scenario]:
                     section.load,
                     failures,
                     section.horizon,
+                    section.account,
                 )
             )
     return found
@@ -430,9 +318,11 @@ def _failures(check: Checker, at: FieldPath) -> FailureModel | None:
     return FailureModel(section.node_mtbf, section.repair, section.repair_sigma)
 
 
-def _check_unique(check: Checker, part: str, values: Sequence[object]) -> None:
-    seen = set()
-    for value in values:
+def _check_unique(check: Checker, part: str, values: object) -> None:
+    seen: set[str | int] = set()
+    for value in values if isinstance(values, list) else []:
+        if not isinstance(value, (str, int)):
+            continue
         if value in seen:
             check.fault((part,), "named twice", str(value))
         seen.add(value)

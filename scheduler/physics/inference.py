@@ -9,6 +9,7 @@ from scheduler.core.cluster import AcceleratorType
 from scheduler.core.model import Model
 from scheduler.core.units import GIB
 from scheduler.core.workload import ModelPhysics, Service
+from scheduler.physics.gang_rates import StepTime, with_figures
 from scheduler.physics.kv_cache import (
     RUNTIME_BYTES,
     SIXTEEN_BIT_BYTES,
@@ -17,14 +18,14 @@ from scheduler.physics.kv_cache import (
     serving_memory,
 )
 from scheduler.physics.network import Network, Refusal
-from scheduler.physics.power import COMPUTING
+from scheduler.physics.power import COMPUTING, DECODING, between_w
 from scheduler.physics.roofline import Replica, build_replica
 from scheduler.physics.samples import SampleServer, exchange_rate, sample_capacity
-from scheduler.physics.serving import Objectives, capacity
+from scheduler.physics.serving import Objectives, capacity, token_time
 
-DECODE_DRAW = 0.60
-"""Share of the way from idle to peak power while decoding; prompts draw like training, close
-to the limit (Patel et al., arXiv:2308.12908 and arXiv:2311.18677)."""
+SIGMA_LOG = 0.25
+"""Standard deviation of log(predicted / measured) of a rate: that of first tokens in published
+serving runs, the less certain of the two quantities behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ class ReplicaEstimate:
     limited_by : str
         ``"tpot"`` or ``"ttft"`` (an objective), ``"memory"``, or ``"sequences"`` (the
         serving software's cap).
+    step_s : StepTime
+        Time per output token (or of one batch of samples) by cause, prompts' share included.
+    sigma_log : float
+        Standard deviation of the logarithm of the rate.
     """
 
     requests_per_s: float
@@ -60,6 +65,8 @@ class ReplicaEstimate:
     runtime_bytes: float
     power_w: float
     limited_by: str
+    step_s: StepTime
+    sigma_log: float
 
     @property
     def memory_bytes(self) -> float:
@@ -78,7 +85,7 @@ class _Device:
     def of(cls, a: AcceleratorType) -> _Device:
         peaks = tuple(sorted(a.peak_flops.items()))
         rates = (a.memory_bytes, a.memory_bytes_per_s, a.idle_w, a.peak_w)
-        return cls((a.name, a.stack, a.year, rates, peaks), a)
+        return cls((a.name, a.stack, a.year, a.confidence, rates, peaks), a)
 
 
 def replica_estimate(
@@ -148,7 +155,7 @@ def _tokens(
         return found
     point, limit = found
     slots = min(point.batch + point.batch**0.5, memory.max_batch)
-    draw = COMPUTING * point.prefill_share + DECODE_DRAW * (1 - point.prefill_share)
+    draw = COMPUTING * point.prefill_share + DECODING * (1 - point.prefill_share)
     return ReplicaEstimate(
         requests_per_s=point.requests_per_s,
         batch=point.batch,
@@ -160,6 +167,8 @@ def _tokens(
         runtime_bytes=memory.runtime_bytes,
         power_w=_power_w(accelerator, replica.count, draw),
         limited_by=limit,
+        step_s=token_time(replica, asked, point.batch),
+        sigma_log=with_figures(SIGMA_LOG, accelerator),
     )
 
 
@@ -198,6 +207,8 @@ def _samples(
         runtime_bytes=memory.runtime_bytes,
         power_w=_power_w(accelerator, count, COMPUTING),
         limited_by=limit,
+        step_s=server.batch_time(batch),
+        sigma_log=with_figures(SIGMA_LOG, accelerator),
     )
 
 
@@ -211,4 +222,4 @@ def _does_not_fit(memory: ServingMemory, replica: Replica, accelerator: Accelera
 
 
 def _power_w(accelerator: AcceleratorType, count: int, draw: float) -> float:
-    return count * (accelerator.idle_w + draw * (accelerator.peak_w - accelerator.idle_w))
+    return count * between_w(accelerator.idle_w, accelerator.peak_w, draw)

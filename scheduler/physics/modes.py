@@ -1,19 +1,21 @@
 """The modes of job classes and services: every way each may run, and how fast.
 
 Physics comes in three kinds - a model description, a measured table, a recorded run time -
-and all three end here as rates of shapes (`spreads.Spread`). Everything is computed once per
-distinct question, so that ten thousand jobs cost no more than the ways in which they differ.
+and all three end here as rates of shapes (`scheduler.physics.shapes`). Everything is computed
+once per distinct question, so that ten thousand jobs cost no more than the ways in which
+they differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+
+import numpy as np
 
 from scheduler.core.cluster import AcceleratorType
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.model import Model
-from scheduler.core.problem import Group, Mode
+from scheduler.core.problem import Mode
 from scheduler.core.units import GIB
 from scheduler.core.workload import (
     JobClass,
@@ -23,39 +25,18 @@ from scheduler.core.workload import (
     Service,
     Workload,
 )
+from scheduler.physics.gang_rates import Places, gang_rates, places_of
 from scheduler.physics.network import Refusal
-from scheduler.physics.power import draw_w
+from scheduler.physics.power import UNSTATED_BUSY, draw_w
 from scheduler.physics.profiles import PACKED, SPREAD, ProfileTable
-from scheduler.physics.recorded import RecordedRates, exposed_communication
+from scheduler.physics.recorded import RecordedRates
+from scheduler.physics.shapes import Curve, Rates, Shapes, modes_of, shapes_of
 from scheduler.physics.speed import sustained_flops
-from scheduler.physics.spreads import Floor, Spread, legal_wherever
+from scheduler.physics.spreads import Floor
+from scheduler.physics.training import training_job
 
-TABLE_BUSY = 0.8
-"""Share of the time in which a job of a measured table computes; tables do not say. With it
-an H100 draws 0.8 of the way to its peak: nodes of eight took 0.6-0.95 (MLPerf Training v4.0,
-less 1.5 kW for the host)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rated:
-    """Work per second of a gang, bytes needed on each accelerator (0: unknown), its power."""
-
-    rate: float
-    memory_bytes: float
-    power_w: float
-
-
-Rater = Callable[[Spread], _Rated | Refusal]
-
-
-@dataclass(frozen=True, slots=True)
-class _Curve:
-    """Rates of every shape of one count on one type, or why there are none."""
-
-    type_index: int
-    count: int
-    shapes: tuple[tuple[Spread, _Rated], ...]
-    reason: str
+Reason = Callable[[int], str]
+"""Why a shape, by its position, has no rate."""
 
 
 class ModeBuilder:
@@ -74,8 +55,11 @@ class ModeBuilder:
         self._workload = workload
         self._recorded = RecordedRates(floor)
         self._tables = {name: ProfileTable(table) for name, table in workload.profiles.items()}
-        self._curves: dict[Hashable, _Curve] = {}
-        self._chosen: dict[Hashable, tuple[Mode, ...]] = {}
+        self._permitted: dict[Hashable, tuple[tuple[int, ...], dict[str, str]]] = {}
+        self._references: dict[str, AcceleratorType] = {}
+        self._shapes: dict[Hashable, Shapes] = {}
+        self._places: dict[Hashable, Places] = {}
+        self._rates: dict[Hashable, tuple[Rates, Reason]] = {}
         self._answers: dict[Hashable, tuple[tuple[Mode, ...], dict[str, str]]] = {}
 
     def of_class(
@@ -95,34 +79,17 @@ class ModeBuilder:
         InputError
             It names a model, table or reference type that does not exist.
         """
-        refusals: dict[str, str] = {}
-        permitted: list[int] = []
-        for t, kind in enumerate(self._floor.types):
-            reason = _unfit(job_class, kind)
-            if reason:
-                refusals[kind.name] = reason
-            else:
-                permitted.append(t)
+        permitted, refusals = self._fitting_types(job_class)
         if not permitted:
             return (), refusals
-        question, rater = self._physics(job_class, tuple(permitted))
         gang = tuple(sorted(set(job_class.gang)))
-        asked = (question, tuple(permitted), gang, max_level)
+        question = (self._question(job_class), permitted, gang)
+        asked = (*question, max_level)
         if asked not in self._answers:
-            modes: list[Mode] = []
-            missing: dict[str, str] = {}
-            for t in permitted:
-                curves = [self._remembered(question, rater, t, count) for count in gang]
-                found = [
-                    mode
-                    for count, curve in zip(gang, curves, strict=True)
-                    for mode in self._modes((question, t, count, max_level), curve)
-                ]
-                modes += found
-                if not found:
-                    missing[self._floor.types[t].name] = self._why_not(t, gang, curves, max_level)
-            modes.sort(key=_descending_rate)
-            self._answers[asked] = tuple(modes), missing
+            shapes = self._shapes_of(permitted, gang)
+            if question not in self._rates:
+                self._rates[question] = self._rated(job_class, shapes)
+            self._answers[asked] = self._answer(shapes, *self._rates[question], max_level)
         answer, missing = self._answers[asked]
         return answer, refusals | missing
 
@@ -132,104 +99,130 @@ class ModeBuilder:
         A replica stands on the fewest nodes; only its level varies.
         """
         refusals: dict[str, str] = {}
-        modes: list[Mode] = []
-        widest = len(self._floor.levels) - 1
+        permitted: list[int] = []
         for t, kind in enumerate(self._floor.types):
-            if not _permits(service.accelerators, kind):
+            if _permits(service.accelerators, kind):
+                permitted.append(t)
+            else:
                 refusals[kind.name] = "not among the permitted accelerators"
-                continue
-            counts = tuple(sorted(set(service.replica)))
-            curves = [
-                self._curve(t, count, self._replica_rater(service, t, count), fewest=True)
-                for count in counts
-            ]
-            found = [m for curve in curves for m in _modes_within(curve, widest)]
-            modes += found
-            if not found:
-                refusals[kind.name] = self._why_not(t, counts, curves, widest)
-        modes.sort(key=lambda m: (-m.rate / m.count, *_descending_rate(m)[1:]))
-        return tuple(modes), refusals
+        counts = tuple(sorted(set(service.replica)))
+        shapes = shapes_of(self._floor, permitted, counts, fewest=True)
+        widest = len(self._floor.levels) - 1
+        modes, missing = self._answer(shapes, *self._replica_rates(service, shapes), widest)
+        modes = tuple(sorted(modes, key=lambda m: (-m.rate / m.count, *_place(m))))
+        return modes, refusals | missing
 
     # --- rates of shapes -------------------------------------------------------------------
 
-    def _physics(
-        self, job_class: JobClass, permitted: tuple[int, ...]
-    ) -> tuple[tuple[Hashable, ...], Callable[[int, int], Rater]]:
-        """Return what identifies the class's rates, and how to get them by (type, count)."""
+    def _fitting_types(self, job_class: JobClass) -> tuple[tuple[int, ...], dict[str, str]]:
+        key = (
+            job_class.accelerators,
+            job_class.stacks,
+            job_class.precision,
+            job_class.memory_bytes,
+        )
+        if key not in self._permitted:
+            reasons = [_unfit(job_class, kind) for kind in self._floor.types]
+            names = [kind.name for kind in self._floor.types]
+            self._permitted[key] = (
+                tuple(t for t, reason in enumerate(reasons) if not reason),
+                {name: reason for name, reason in zip(names, reasons, strict=True) if reason},
+            )
+        return self._permitted[key]
+
+    def _shapes_of(self, permitted: tuple[int, ...], gang: tuple[int, ...]) -> Shapes:
+        key = (permitted, gang)
+        if key not in self._shapes:
+            self._shapes[key] = shapes_of(self._floor, permitted, gang)
+        return self._shapes[key]
+
+    def _question(self, job_class: JobClass) -> Hashable:
+        """Return what identifies the rates of a class besides its types and gang sizes."""
+        physics = job_class.physics
+        if isinstance(physics, RunTimePhysics):
+            reference = self._reference(physics)
+            name = reference.name if reference else ""
+            return RunTimePhysics(name), job_class.precision, job_class.gang[0]
+        return physics
+
+    def _rated(self, job_class: JobClass, shapes: Shapes) -> tuple[Rates, Reason]:
         physics = job_class.physics
         if isinstance(physics, ModelPhysics):
-            return (physics,), lambda t, count: self._model_rater(physics, t, count)
+            return self._model_rates(physics, shapes)
         if isinstance(physics, ProfilePhysics):
-            table = self._table(physics)
-            return (physics,), lambda t, count: self._table_rater(table, physics.job_type, t, count)
-        precision, recorded = job_class.precision, job_class.gang[0]
-        reference = self._reference(physics)
-        question = (RunTimePhysics(reference.name if reference else ""), precision, recorded)
+            return self._table_rates(physics, shapes)
+        rates = self._recorded.rates(
+            shapes, self._reference(physics), job_class.gang[0], job_class.precision
+        )
+        return rates, lambda _: "has no floating-point peak"
 
-        def rater(t: int, count: int) -> Rater:
-            if sustained_flops(self._floor.types[t], precision) <= 0:
-                return lambda _: Refusal("has no floating-point peak")
-            return lambda spread: self._recorded_rate(
-                reference, recorded, precision, t, count, spread
+    def _model_rates(self, physics: ModelPhysics, shapes: Shapes) -> tuple[Rates, Reason]:
+        """Rate all shapes of a count at once."""
+        job = training_job(self._model(physics), physics)
+        parts = []
+        for start, stop in _count_ranges(shapes):
+            key = (id(shapes), start)
+            if key not in self._places:
+                types = [self._floor.types[g.type_index] for g in shapes.groups[start:stop]]
+                spreads = shapes.spreads[start:stop]
+                places = [(k, s.per_node, s.network) for k, s in zip(types, spreads, strict=True)]
+                self._places[key] = places_of(places)
+            count = shapes.groups[start].count
+            parts.append((start, gang_rates(job, count, self._places[key])))
+        rates = Rates(
+            *(
+                np.concatenate([np.zeros(0), *(getattr(found, name) for _, found in parts)])
+                for name in ("work_per_s", "memory_bytes", "power_w")
             )
+        )
 
-        return question, rater
+        def reason(shape: int) -> str:
+            start, found = next(p for p in reversed(parts) if p[0] <= shape)
+            got = found.estimate(shape - start)
+            return got.reason if isinstance(got, Refusal) else ""
 
-    def _recorded_rate(
-        self,
-        reference: AcceleratorType | None,
-        recorded_count: int,
-        precision: str | None,
-        t: int,
-        count: int,
-        spread: Spread,
-    ) -> _Rated:
-        kind, at = self._floor.types[t], (count, spread.per_node, spread.network)
-        rate = self._recorded.rate(reference or kind, recorded_count, precision, t, *at)
-        busy = 1 / (1 + exposed_communication(kind, *at, precision))
-        return _Rated(rate, 0.0, count * draw_w(kind, busy))
+        return rates, reason
 
-    def _model_rater(self, physics: ModelPhysics, t: int, count: int) -> Rater:
-        from scheduler.physics.training import training_estimate
+    def _table_rates(self, physics: ProfilePhysics, shapes: Shapes) -> tuple[Rates, Reason]:
+        """Look up one packed and one spread rate of each count and type."""
+        table = self._table(physics)
+        rate, power_w = np.zeros(len(shapes.spreads)), np.zeros(len(shapes.spreads))
+        reasons: dict[int, str] = {}
+        for curve in shapes.curves:
+            kind = self._floor.types[curve.type_index]
+            known: dict[bool, float] = {}
+            for i in range(curve.start, curve.stop):
+                packed = shapes.spreads[i].packed
+                if packed not in known:
+                    got = table.rate(
+                        physics.job_type, kind, curve.count, PACKED if packed else SPREAD
+                    )
+                    known[packed] = 0.0 if isinstance(got, Refusal) else got
+                    if isinstance(got, Refusal):
+                        reasons[i] = got.reason
+                rate[i] = known[packed]
+            power_w[curve.start : curve.stop] = curve.count * draw_w(kind, UNSTATED_BUSY)
+        return Rates(rate, np.zeros_like(rate), power_w), lambda i: reasons.get(i, "")
 
-        model = self._model(physics)
-        kind = self._floor.types[t]
-
-        def rate(spread: Spread) -> _Rated | Refusal:
-            got = training_estimate(model, physics, kind, count, spread.per_node, spread.network)
-            if isinstance(got, Refusal):
-                return got
-            return _Rated(got.work_per_s, got.memory_bytes, got.power_w)
-
-        return rate
-
-    def _table_rater(self, table: ProfileTable, job_type: str, t: int, count: int) -> Rater:
-        kind = self._floor.types[t]
-
-        def rate(spread: Spread) -> _Rated | Refusal:
-            got = table.rate(job_type, kind, count, PACKED if spread.packed else SPREAD)
-            if isinstance(got, Refusal):
-                return got
-            return _Rated(got, 0.0, count * draw_w(kind, TABLE_BUSY))
-
-        return rate
-
-    def _replica_rater(self, service: Service, t: int, count: int) -> Rater:
+    def _replica_rates(self, service: Service, shapes: Shapes) -> tuple[Rates, Reason]:
         physics = service.physics
         if isinstance(physics, ProfilePhysics):
-            return self._table_rater(self._table(physics), physics.job_type, t, count)
+            return self._table_rates(physics, shapes)
         from scheduler.physics.inference import replica_estimate
 
         model = self._model(physics)
-        kind = self._floor.types[t]
-
-        def rate(spread: Spread) -> _Rated | Refusal:
-            got = replica_estimate(model, service, kind, count, spread.network)
+        rows: list[tuple[float, float, float]] = []
+        reasons: dict[int, str] = {}
+        for i, (group, spread) in enumerate(zip(shapes.groups, shapes.spreads, strict=True)):
+            kind = self._floor.types[group.type_index]
+            got = replica_estimate(model, service, kind, group.count, spread.network)
             if isinstance(got, Refusal):
-                return got
-            return _Rated(got.requests_per_s, got.memory_bytes, got.power_w)
-
-        return rate
+                reasons[i] = got.reason
+                rows.append((0.0, 0.0, 0.0))
+            else:
+                rows.append((got.requests_per_s, got.memory_bytes, got.power_w))
+        table = np.array(rows).reshape(-1, 3)
+        return Rates(table[:, 0], table[:, 1], table[:, 2]), lambda i: reasons.get(i, "")
 
     def _table(self, physics: ProfilePhysics) -> ProfileTable:
         if physics.table not in self._tables:
@@ -249,6 +242,11 @@ class ModeBuilder:
     def _reference(self, physics: RunTimePhysics) -> AcceleratorType | None:
         if not physics.reference:
             return None  # the recorded run time is each type's own: no speed ratio is invented
+        if physics.reference not in self._references:
+            self._references[physics.reference] = self._find_reference(physics)
+        return self._references[physics.reference]
+
+    def _find_reference(self, physics: RunTimePhysics) -> AcceleratorType:
         found = next((k for k in self._floor.types if _called(physics.reference, k)), None)
         if found is None:
             from scheduler.io.catalogue import find_accelerator
@@ -260,77 +258,47 @@ class ModeBuilder:
 
     # --- from rates to modes ---------------------------------------------------------------
 
-    def _curve(self, t: int, count: int, rate: Rater, fewest: bool = False) -> _Curve:
-        """Rate every shape; `fewest` keeps those on the fewest nodes."""
-        spreads = self._floor.spreads(t, count)
-        shapes: list[tuple[Spread, _Rated]] = []
-        reason = ""
-        for spread in spreads:
-            if fewest and spread.per_node != spreads[0].per_node:
-                continue
-            got = rate(spread)
-            if isinstance(got, Refusal):
-                reason = reason or got.reason
-            elif got.rate > 0:
-                shapes.append((spread, got))
-        return _Curve(t, count, tuple(shapes), "" if shapes else reason)
+    def _answer(
+        self, shapes: Shapes, rates: Rates, reason: Reason, max_level: int
+    ) -> tuple[tuple[Mode, ...], dict[str, str]]:
+        """Return modes, and why each type without any has none."""
+        modes, kept = modes_of(shapes, rates, max_level)
+        served = {shapes.groups[i].type_index for i in np.flatnonzero(kept).tolist()}
+        curves: dict[int, list[Curve]] = {}
+        for curve in shapes.curves:
+            if curve.type_index not in served:
+                curves.setdefault(curve.type_index, []).append(curve)
+        missing = {
+            self._floor.types[t].name: self._why_not(of_type, rates, reason, max_level)
+            for t, of_type in sorted(curves.items())
+        }
+        return modes, missing
 
-    def _remembered(
-        self,
-        question: Hashable,
-        rater: Callable[[int, int], Rater],
-        t: int,
-        count: int,
-    ) -> _Curve:
-        key = (question, t, count)
-        if key not in self._curves:
-            self._curves[key] = self._curve(t, count, rater(t, count))
-        return self._curves[key]
-
-    def _modes(self, key: tuple[Hashable, int, int, int], curve: _Curve) -> tuple[Mode, ...]:
-        if key not in self._chosen:
-            self._chosen[key] = _modes_within(curve, key[-1])
-        return self._chosen[key]
-
-    def _why_not(
-        self, t: int, counts: tuple[int, ...], curves: list[_Curve], max_level: int
-    ) -> str:
+    def _why_not(self, curves: list[Curve], rates: Rates, reason: Reason, max_level: int) -> str:
         """Say what physics refused, or that no domain within `max_level` holds the gang."""
         for curve in curves:
-            if curve.reason:
-                return curve.reason
-        most = max(self._floor.most(t, level) for level in range(max_level + 1))
+            shapes = range(curve.start, curve.stop)
+            if shapes and not rates.work_per_s[curve.start : curve.stop].any():
+                return next((why for why in map(reason, shapes) if why), "its rate is zero")
+        first = curves[0]
+        most = max(self._floor.most(first.type_index, level) for level in range(max_level + 1))
         where = self._floor.levels[max_level]
-        return f"needs {counts[0]} accelerators in one {where}, the largest has {most}"
+        return f"needs {first.count} accelerators in one {where}, the largest has {most}"
 
 
-def _modes_within(curve: _Curve, max_level: int) -> tuple[Mode, ...]:
-    """Return the modes within a level that no other makes pointless.
-
-    A mode is pointless if another is legal wherever it is, and no slower.
-    """
-    best = max((rated.rate for _, rated in curve.shapes), default=0.0)
-    legal = [(s, r) for s, r in curve.shapes if s.level <= max_level]
-    return tuple(
-        Mode(
-            groups=(Group(curve.type_index, curve.count, spread.per_node),),
-            level=spread.level,
-            rate=rated.rate,
-            best_rate=best,
-            power_w=rated.power_w,
-            memory_bytes=rated.memory_bytes,
-        )
-        for spread, rated in legal
-        if not any(
-            r.rate >= rated.rate and s is not spread and legal_wherever(s, spread, curve.count)
-            for s, r in legal
-        )
-    )
+def _count_ranges(shapes: Shapes) -> list[tuple[int, int]]:
+    """Return where the shapes of each count begin and end."""
+    ranges: dict[int, tuple[int, int]] = {}
+    for curve in shapes.curves:
+        if curve.stop > curve.start:
+            start, _ = ranges.get(curve.count, (curve.start, 0))
+            ranges[curve.count] = start, curve.stop
+    return list(ranges.values())
 
 
-def _descending_rate(mode: Mode) -> tuple[float, int, int, int, int]:
+def _place(mode: Mode) -> tuple[int, int, int, int]:
     group = mode.groups[0]
-    return (-mode.rate, mode.level, group.type_index, -group.per_node, group.count)
+    return (mode.level, group.type_index, -group.per_node, group.count)
 
 
 def _called(name: str, kind: AcceleratorType) -> bool:

@@ -1,16 +1,22 @@
 """What a gang sees of the interconnect, and the answer "no, because".
 
-These two records are what the rate formulas and the mode builder hand each other.
+The records are what the rate formulas and the mode builder hand each other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scheduler.core.cluster import AcceleratorType
+
 USABLE_SHARE = 0.8
 """Share of a published link rate that collectives get on the wire: about 370 of 450 GB/s
 on NVLink4 (https://github.com/NVIDIA/nccl-tests/issues/212), 468 of 600 GB/s on NVLink3
 (FlagPerf)."""
+
+USUAL_SCALEUP_LATENCY_S = 2e-6
+USUAL_SCALEOUT_LATENCY_S = 5e-6
+"""Of fabrics in good order (NVLink and InfiniBand NDR: 1-2 and 2-3 us, plus a switch)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +58,25 @@ class Refusal:
     """
 
     reason: str
+
+
+def usual_network(accelerator: AcceleratorType, count: int, per_node: int | None = None) -> Network:
+    """Return the network such accelerators usually come with.
+
+    Parameters
+    ----------
+    accelerator : AcceleratorType
+        Its scale-up link and usual network card.
+    count : int
+        Accelerators of the gang.
+    per_node : int or None
+        In one node; None: the usual number.
+    """
+    node = per_node or accelerator.devices_per_node
+    return Network(
+        scaleup_bytes_per_s=accelerator.scaleup_bytes_per_s * USABLE_SHARE,
+        scaleup_latency_s=USUAL_SCALEUP_LATENCY_S,
+        scaleup_devices=max(1, min(count, max(accelerator.scaleup_devices, node))),
+        scaleout_bytes_per_s=accelerator.nic_bytes_per_s * USABLE_SHARE,
+        scaleout_latency_s=USUAL_SCALEOUT_LATENCY_S,
+    )

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 TENSOR: Final = (1, 2, 4, 8)
 PIPELINE: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -27,8 +29,9 @@ MICRO_BATCH_SAMPLES: Final = (1, 8, 64, 512)
 RECOMPUTE: Final = {"none": 0.0, "selective": 0.1, "half": 0.55, "full": 1.0}
 """How much of the forward pass each way of saving activations computes again: nothing;
 norms and activation functions; that and all of every second layer; every layer."""
-INTERLEAVE_CAP: Final = 4
-"""Most pipeline chunks per accelerator that are tried (Narayanan et al., arXiv:2104.04473)."""
+INTERLEAVE_CAP: Final = 8
+"""Most pipeline chunks per accelerator that are tried (Narayanan et al., arXiv:2104.04473;
+Llama 3 405B ran 126 layers on 16 stages, a layer to a chunk: arXiv:2407.21783, 3.3.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,36 @@ _RECOMPUTE_NAMES: Final = {value: name for name, value in RECOMPUTE.items()}
 FREE: Final = Wanted()
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Every layout worth rating, and which ones make which others pointless.
+
+    Parameters
+    ----------
+    layouts : Layouts
+        Shape (k,).
+    better : ndarray of int64, shape (3, k)
+        Rows that are never slower than row k but need more memory: the same layout that
+        computes less again, that shards nothing but the optimizer state, and, without a
+        pipeline, that takes larger micro-batches. -1: none.
+    """
+
+    layouts: Layouts
+    better: IntArray
+
+    def undominated(self, fits: BoolArray) -> BoolArray:
+        """Return which layouts fit while none that makes them pointless does.
+
+        Parameters
+        ----------
+        fits : ndarray of bool, shape (..., k)
+            Whether each layout fits into memory.
+        """
+        none = np.zeros((*fits.shape[:-1], 1), dtype=bool)
+        padded = np.concatenate([fits, none], axis=-1)
+        return fits & ~padded[..., self.better].any(axis=-2)
+
+
 @lru_cache(maxsize=4096)
 def candidate_layouts(
     count: int,
@@ -150,11 +183,10 @@ def candidate_layouts(
     layers: int,
     heads: int,
     experts: int,
-    most_tensor: int,
     counts_tokens: bool,
     wanted: Wanted = FREE,
-) -> Layouts:
-    """Return every layout worth rating; empty where the batch cannot feed the gang.
+) -> Candidates:
+    """Return every layout worth rating; none where the batch cannot feed the gang.
 
     Parameters
     ----------
@@ -164,34 +196,44 @@ def candidate_layouts(
         Sequences (or samples) per step.
     layers, heads, experts : int
         Of the model; 0 where it has none.
-    most_tensor : int
-        Largest tensor-parallel degree that is tried: accelerators behind fast links.
     counts_tokens : bool
         Whether the model is a transformer over tokens. Others are only split by data.
     wanted : Wanted
         Degrees that are given.
     """
-    splits = _splits(
-        count, global_batch, layers, heads, experts, most_tensor, counts_tokens, wanted
-    )
-    batches = _given(wanted.micro_batch, MICRO_BATCH if counts_tokens else MICRO_BATCH_SAMPLES)
-    recomputes = tuple(RECOMPUTE.values()) if counts_tokens else (0.0, 1.0)
+    splits = np.array(
+        _splits(count, global_batch, layers, heads, experts, counts_tokens, wanted),
+        dtype=np.float64,
+    ).reshape(-1, 6)
+    choices = _given(wanted.micro_batch, MICRO_BATCH if counts_tokens else MICRO_BATCH_SAMPLES)
+    batches = np.array(sorted(choices), dtype=np.float64)
+    levels = tuple(RECOMPUTE.values()) if counts_tokens else (0.0, 1.0)
     if wanted.recompute is not None:
-        recomputes = (RECOMPUTE[wanted.recompute],)
-    rows = [
-        (*split, micro, sharded, recompute, global_batch / split[3] / micro)
-        for split in splits
-        for micro in batches
-        if micro * split[3] <= global_batch or micro == min(batches)
-        for sharded in ((0, 1) if split[3] > 1 else (0,))
-        for recompute in recomputes
+        levels = (RECOMPUTE[wanted.recompute],)
+    grid = (len(splits), len(batches), 2, len(levels))
+    split, micro, sharded, level = (a.ravel() for a in np.indices(grid))
+    data = splits[split, 3]
+    kept = (batches[micro] * data <= global_batch) | (micro == 0)
+    kept &= (sharded == 0) | (data > 1)
+    number = np.where(kept, np.cumsum(kept) - 1, -1).reshape(grid)
+    less, plain, larger = (np.full(grid, -1) for _ in range(3))
+    less[..., 1:] = number[..., :-1]
+    plain[:, :, 1] = number[:, :, 0]
+    alone = splits[:, 2] == 1
+    larger[alone, :-1] = number[alone, 1:]
+    better = np.stack([a.ravel()[kept] for a in (less, plain, larger)])
+    split, micro, data = split[kept], micro[kept], data[kept]
+    columns = [
+        *splits[split].T,
+        batches[micro],
+        sharded[kept].astype(np.float64),
+        np.array(levels)[level[kept]],
+        np.maximum(global_batch / data / batches[micro], 1.0),
     ]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 10)
-    columns = [np.ascontiguousarray(table[:, i]) for i in range(10)]
-    columns[9] = np.maximum(columns[9], 1.0)
-    for column in columns:
+    columns = [np.ascontiguousarray(column) for column in columns]
+    for column in (*columns, better):
         column.setflags(write=False)
-    return Layouts(*columns)
+    return Candidates(Layouts(*columns), better)
 
 
 def _splits(
@@ -200,14 +242,12 @@ def _splits(
     layers: int,
     heads: int,
     experts: int,
-    most_tensor: int,
     counts_tokens: bool,
     wanted: Wanted,
 ) -> list[tuple[int, ...]]:
     """Return (tensor, context, pipeline, data, expert, interleave)."""
     tensors = [t for t in TENSOR if heads % t == 0 or not heads]
     widest = max(t for t in tensors if count % t == 0)
-    tensors = [t for t in tensors if t <= most_tensor]
     pipelines = [p for p in PIPELINE if p <= max(layers, 1)]
     contexts: Iterable[int] = CONTEXT
     if not counts_tokens:

@@ -11,16 +11,26 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 from scheduler.core.cluster import AcceleratorType, Site
 from scheduler.core.units import DAY_S, HOUR_S
+from scheduler.core.workload import FloatArray
 
 COMPUTING: Final = 0.90
 """Part of the way from idle to peak power while kernels run."""
 
 COMMUNICATING: Final = 0.45
 """The same while an accelerator waits for its links."""
+
+DECODING: Final = 0.60
+"""The same while tokens are decoded; prompts draw like training, close to the limit (Patel et
+al., arXiv:2308.12908 and arXiv:2311.18677)."""
+
+UNSTATED_BUSY: Final = 0.8
+"""Share of the time in which a job of a measured table computes; tables do not say. With it
+an H100 draws 0.8 of the way to its peak: nodes of eight took 0.6-0.95 (MLPerf Training v4.0,
+less 1.5 kW for the host)."""
 
 HOURS: Final = 24
 JOULES_PER_KWH: Final = 3.6e6
@@ -42,8 +52,20 @@ def draw_w(accelerator: AcceleratorType, busy: float = 1.0) -> float:
     float
         Watts.
     """
-    share = COMPUTING * busy + COMMUNICATING * (1 - busy)
-    return accelerator.idle_w + (accelerator.peak_w - accelerator.idle_w) * share
+    return draw_between_w(accelerator.idle_w, accelerator.peak_w, busy)
+
+
+Number = TypeVar("Number", float, FloatArray)
+
+
+def draw_between_w(idle_w: Number, peak_w: Number, busy: Number) -> Number:
+    """Return `draw_w` from idle and peak power; numbers or arrays of one shape."""
+    return between_w(idle_w, peak_w, COMPUTING * busy + COMMUNICATING * (1 - busy))
+
+
+def between_w(idle_w: Number, peak_w: Number, share: Number) -> Number:
+    """Return the power some share of the way from idle to peak."""
+    return idle_w + (peak_w - idle_w) * share
 
 
 def node_w(

@@ -18,7 +18,7 @@ class Precision:
     Parameters
     ----------
     name : str
-        ``fp32``, ``bf16``, ``fp16``, ``fp8``, ``int8``, ``fp4`` or ``int4``.
+        ``fp32``, ``bf16``, ``fp16``, ``fp8``, ``int8``, ``fp4``, ``w8a16`` or ``int4``.
     weight_bytes : float
         Per weight, block scales included (NVFP4: one 8-bit scale per 16 weights; int4 as
         in AWQ, arXiv:2306.00978: 4 bytes per 128).
@@ -45,6 +45,7 @@ PRECISIONS = {
         Precision("fp8", 1.0, 1.0, "fp8"),
         Precision("int8", 1.0, 2.0, "int8"),
         Precision("fp4", 0.5 + 1 / 16, 1.0, "fp4"),
+        Precision("w8a16", 1.0, 2.0, ""),
         Precision("int4", 0.5 + 4 / 128, 2.0, ""),
     )
 }
@@ -59,7 +60,6 @@ _ALIASES = {
     "fp8-e4m3": "fp8",
     "fp8-block": "fp8",
     "w8a8": "int8",
-    "w8a16": "int8",
     "smoothquant": "int8",
     "nvfp4": "fp4",
     "mxfp4": "fp4",
@@ -69,6 +69,9 @@ _ALIASES = {
 }
 
 _WIDE = ("fp32", "bf16", "fp16")
+_COMPUTED = (*_WIDE, "fp8")
+"""Formats whose name says what products are computed in, not only what weights are kept in."""
+
 _FLOAT_WIDENING_STACKS = ("cuda", "rocm")
 
 
@@ -109,20 +112,22 @@ def sustained_flops(
 ) -> Sustained | Refusal:
     """Return the compute rate of one accelerator on weights of `precision`.
 
-    A 16- or 32-bit format needs its own peak. Smaller formats use theirs or, where kernels
-    exist that widen weights to 16 bits in registers, the 16-bit one, whichever is faster.
-    Such kernels exist for integer weights on every stack, for floating-point ones on CUDA and
-    ROCm devices with bf16 (Marlin, arXiv:2408.11743, and Triton).
+    A format of 16 or 32 bits, and fp8, needs its own peak. Smaller formats, and int8, use
+    theirs or, where kernels exist that widen weights to 16 bits in registers, the 16-bit
+    one, whichever is faster. Such kernels exist for integer weights on every stack, for fp4
+    on CUDA and ROCm devices with bf16 (Marlin, arXiv:2408.11743, and Triton).
     """
     peaks = accelerator.peak_flops
     usable = constants.compute_efficiency * stack_factor(accelerator.stack)
     native = peaks.get(precision.peak, 0.0)
     if native and precision.name in _WIDE:
         return Sustained(native * usable)
+    if not native and precision.name in _COMPUTED:
+        supported = ", ".join(peaks) or "no public peak rate"
+        return Refusal(f"{accelerator.name} does not support {precision.name} (it has {supported})")
     sixteen = max(peaks.get("bf16", 0.0), peaks.get("fp16", 0.0))
-    widens = precision.name not in _WIDE and (
-        precision.name.startswith("int")
-        or (accelerator.stack in _FLOAT_WIDENING_STACKS and "bf16" in peaks)
+    widens = precision.name in ("int8", "int4", "w8a16") or (
+        precision.name == "fp4" and accelerator.stack in _FLOAT_WIDENING_STACKS and "bf16" in peaks
     )
     widened = sixteen * constants.widening_efficiency if widens else 0.0
     if not native and not widened:

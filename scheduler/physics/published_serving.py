@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Literal
-
-import numpy as np
 
 from scheduler.core.errors import InputError
 from scheduler.core.model import Model
 from scheduler.io.published_inference import PublishedInference
-from scheduler.physics.estimate import Errors, usual_network
 from scheduler.physics.inference_constants import SHIPPED, InferenceConstants
 from scheduler.physics.kv_cache import ServingMemory, serving_memory
-from scheduler.physics.network import Refusal
+from scheduler.physics.network import Refusal, usual_network
 from scheduler.physics.precision import find_precision
+from scheduler.physics.predictions import Prediction, Report, report_of
 from scheduler.physics.roofline import (
     Replica,
     Runtime,
@@ -43,77 +40,9 @@ SIGMA_LOG: Mapping[str, float] = {
     "decode/layer": 0.15,
     "first token/static": 0.16,
     "first token/serving": 0.25,
+    "first token/layer": 0.20,
 }
-"""Standard deviation of log(predicted / measured) by group."""
-
-
-@dataclass(frozen=True, slots=True)
-class InferencePrediction:
-    """One measured figure beside its prediction, both in the unit of the table's column.
-
-    Parameters
-    ----------
-    id, quantity : str
-        Row and column.
-    predicted, measured : float
-        ``prefill_ms`` and ``decode_step_ms`` in milliseconds, ``decode_tok_s`` in 1/s.
-    sigma_log : float
-        Standard deviation of the logarithm of the ratio to expect.
-    group : str
-        What is compared: first token or decoding, and how it was measured.
-    """
-
-    id: str
-    quantity: Quantity
-    predicted: float
-    measured: float
-    sigma_log: float
-    group: str
-
-    @property
-    def relative_error(self) -> float:
-        """``|predicted / measured - 1|``."""
-        return abs(self.predicted / self.measured - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class InferenceReport:
-    """Predictions of a table of published inference runs.
-
-    Parameters
-    ----------
-    predictions : tuple of InferencePrediction
-        In file order; a run has one or two.
-    errors : Errors
-        Of all of them; its rows are runs.
-    groups : mapping of str to Errors
-        By what is compared.
-    unpredicted : mapping of str to str
-        Row id to the reason.
-    """
-
-    predictions: tuple[InferencePrediction, ...]
-    errors: Errors
-    groups: Mapping[str, Errors]
-    unpredicted: Mapping[str, str]
-
-    def as_dict(self) -> dict[str, object]:
-        """Return JSON-ready fields."""
-        return {
-            **self.errors.as_dict(),
-            "groups": {name: errors.as_dict() for name, errors in self.groups.items()},
-            "predictions": [
-                {
-                    "id": p.id,
-                    "quantity": p.quantity,
-                    "predicted": p.predicted,
-                    "measured": p.measured,
-                    "sigma_log": p.sigma_log,
-                }
-                for p in self.predictions
-            ],
-            "unpredicted": dict(self.unpredicted),
-        }
+"""Standard deviation of log(predicted / measured), by what is measured and how."""
 
 
 def predict_inference(
@@ -121,7 +50,7 @@ def predict_inference(
     *,
     unknown: Mapping[str, str] | None = None,
     constants: InferenceConstants = SHIPPED,
-) -> InferenceReport:
+) -> Report:
     """Compare the formulas with published measurements.
 
     Parameters
@@ -134,7 +63,7 @@ def predict_inference(
         Fitted constants.
     """
     unpredicted = dict(unknown or {})
-    predictions: list[InferencePrediction] = []
+    predictions: list[Prediction] = []
     for run in runs:
         try:
             found = predict_run(run, constants)
@@ -145,38 +74,27 @@ def predict_inference(
             unpredicted[run.id] = found.reason
         else:
             predictions += found
-    groups: dict[str, list[InferencePrediction]] = {}
-    for p in predictions:
-        groups.setdefault(p.group, []).append(p)
-    summary = {name: errors_of(groups[name]) for name in sorted(groups)}
-    return InferenceReport(tuple(predictions), errors_of(predictions), summary, unpredicted)
-
-
-def errors_of(predictions: Sequence[InferencePrediction]) -> Errors:
-    """Return the errors of some predictions, and how many runs they come from."""
-    if not predictions:
-        return Errors(0, math.nan, math.nan)
-    median, p90 = np.quantile([p.relative_error for p in predictions], (0.5, 0.9))
-    return Errors(len({p.id for p in predictions}), float(median), float(p90))
+    return report_of(predictions, unpredicted)
 
 
 def predict_run(
     run: PublishedInference, constants: InferenceConstants = SHIPPED
-) -> tuple[InferencePrediction, ...] | Refusal:
+) -> tuple[Prediction, ...] | Refusal:
     """Predict the measured figures of one run, or say why the run is impossible.
 
     Clients beyond the sequences that fit in memory queue for one to end. Decode tokens per
     second are predicted where no step time is given; with one they are the same measurement
-    again.
+    again. Of a run without any figure all are predicted.
     """
     replica = run_replica(run, constants)
     if isinstance(replica, Refusal):
         return replica
-    slots = run_memory(run).max_batch
-    if slots < 1:
+    memory = run_memory(run)
+    if memory.weights_bytes > run.accelerator.memory_bytes:
         return Refusal(
             f"{run.model.name} does not fit on {run.tensor_parallel} x {run.accelerator.name}"
         )
+    slots = max(memory.max_batch, 1.0)
     copies = run.count // run.tensor_parallel
     batch = max(run.batch / copies, 1.0)
     prompt, output = run.prompt_tokens, run.output_tokens or 1.0
@@ -197,7 +115,7 @@ def predict_run(
         tokens = batch * prompt
         if replica.host_layer_s and tokens > EAGER_BATCH_TOKENS:
             first_s *= (tokens / EAGER_BATCH_TOKENS) ** constants.eager_batch_exponent
-    return tuple(_compare(run, first_s, step_s, copies * batch))
+    return tuple(_compare(run, first_s, step_s, copies * batch, memory.max_batch >= 1))
 
 
 def run_memory(run: PublishedInference) -> ServingMemory:
@@ -215,19 +133,44 @@ def run_memory(run: PublishedInference) -> ServingMemory:
 
 
 def _compare(
-    run: PublishedInference, first_s: float | None, step_s: float, sequences: float
-) -> Iterator[InferencePrediction]:
-    def figure(quantity: Quantity, predicted: float, measured: float) -> InferencePrediction:
+    run: PublishedInference,
+    first_s: float | None,
+    step_s: float,
+    sequences: float,
+    fits: bool,
+) -> Iterator[Prediction]:
+    def figure(quantity: Quantity, predicted: float, measured: float | None) -> Prediction:
         what = "first token" if quantity == "prefill_ms" else "decode"
-        group = f"{what}/{run.kind}"
-        return InferencePrediction(run.id, quantity, predicted, measured, SIGMA_LOG[group], group)
+        return Prediction(
+            id=run.id,
+            quantity=quantity,
+            predicted=predicted,
+            measured=measured,
+            sigma_log=SIGMA_LOG[f"{what}/{run.kind}"],
+            groups=(
+                f"source/{_short(run.source)}",
+                f"stack/{run.accelerator.stack}",
+                f"precision/{run.precision}",
+                f"kind/{what} {run.kind}",
+            ),
+            counted=measured is not None,
+            fits=fits,
+        )
 
-    if run.prefill_s is not None and first_s is not None:
-        yield figure("prefill_ms", first_s * 1e3, run.prefill_s * 1e3)
-    if run.decode_step_s is not None:
-        yield figure("decode_step_ms", step_s * 1e3, run.decode_step_s * 1e3)
-    elif run.decode_tokens_per_s is not None:
-        yield figure("decode_tok_s", sequences / step_s, run.decode_tokens_per_s)
+    prefill_s, decode_s, per_s = run.prefill_s, run.decode_step_s, run.decode_tokens_per_s
+    nothing = prefill_s is None and decode_s is None and per_s is None
+    if first_s is not None and (nothing or prefill_s is not None):
+        yield figure("prefill_ms", first_s * 1e3, None if prefill_s is None else prefill_s * 1e3)
+    if nothing or decode_s is not None:
+        yield figure("decode_step_ms", step_s * 1e3, None if decode_s is None else decode_s * 1e3)
+    if decode_s is None and (nothing or per_s is not None):
+        yield figure("decode_tok_s", sequences / step_s, per_s)
+
+
+def _short(source: str) -> str:
+    """Return a source without the file and the row: a repository, or what stands before a comma."""
+    first = source.split(" ", 1)[0].rstrip(",")
+    return first if "/" in first else source.split(",", 1)[0]
 
 
 def closed_loop_token_time_s(
@@ -266,17 +209,34 @@ def closed_loop_first_token_time_s(
 def run_replica(
     run: PublishedInference, constants: InferenceConstants = SHIPPED
 ) -> Replica | Refusal:
-    """Return the replica of a published run (of one layer where one layer was timed)."""
+    """Return the replica of a published run (of one layer where one layer was timed).
+
+    What a device cannot compute in, serving software runs in the nearest format it can.
+    """
     model = one_layer(run.model) if run.kind == "layer" else run.model
-    return build_replica(
-        model,
-        run.precision,
-        run.accelerator,
-        run.tensor_parallel,
-        usual_network(run.accelerator, run.tensor_parallel),
-        runtime=runtime_of(run.engine),
-        constants=constants,
-    )
+    name = find_precision(run.precision).name
+    refused: Replica | Refusal = Refusal("")
+    for precision in (name, *STAND_INS.get(name, ())):
+        found = build_replica(
+            model,
+            precision,
+            run.accelerator,
+            run.tensor_parallel,
+            usual_network(run.accelerator, run.tensor_parallel),
+            runtime=runtime_of(run.engine),
+            constants=constants,
+        )
+        if isinstance(found, Replica):
+            return found
+        refused = found if precision == name else refused
+    return refused
+
+
+STAND_INS: Mapping[str, tuple[str, ...]] = {
+    "fp8": ("w8a16",),
+    "bf16": ("fp16",),
+    "fp16": ("bf16",),
+}
 
 
 def batches_prompts(engine: str) -> bool:

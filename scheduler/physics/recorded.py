@@ -7,10 +7,14 @@ type with the first count of its class; other shapes, counts and types follow fr
 
 from __future__ import annotations
 
+import numpy as np
+
 from scheduler.core.cluster import AcceleratorType
+from scheduler.core.workload import FloatArray
 from scheduler.physics.collectives import all_reduce_s, two_level_all_reduce_s
-from scheduler.physics.interconnect import SCALEUP_LATENCY_S
-from scheduler.physics.network import USABLE_SHARE, Network
+from scheduler.physics.network import Network, usual_network
+from scheduler.physics.power import draw_w
+from scheduler.physics.shapes import Rates, Shapes
 from scheduler.physics.speed import sustained_flops
 from scheduler.physics.spreads import Floor
 
@@ -26,25 +30,17 @@ EXPOSED_SHARE = 0.5
 overlap hides 30-70 % (PyTorch DDP, VLDB 2020, figure 6)."""
 
 
-def exposed_communication(
-    accelerator: AcceleratorType,
-    count: int,
-    per_node: int,
-    network: Network,
-    precision: str | None = None,
-) -> float:
+def exposed_communication(flops_per_s: float, count: int, network: Network) -> float:
     """Return exposed communication over compute time of the generic job.
 
     Parameters
     ----------
-    accelerator : AcceleratorType
-        Device; a faster one computes less long and waits more.
-    count, per_node : int
-        Gang size and accelerators per node.
+    flops_per_s : float
+        What one accelerator sustains; a faster one computes less long and waits more.
+    count : int
+        Gang size.
     network : Network
         Usable rates.
-    precision : str or None
-        Number format of the job.
 
     Returns
     -------
@@ -53,7 +49,7 @@ def exposed_communication(
     """
     if count <= 1:
         return 0.0
-    compute_s = GRADIENT_BYTES / GRADIENT_BYTES_PER_FLOP / sustained_flops(accelerator, precision)
+    compute_s = GRADIENT_BYTES / GRADIENT_BYTES_PER_FLOP / flops_per_s
     inner = min(count, max(1, network.scaleup_devices))
     if inner == count:
         took = all_reduce_s(
@@ -84,44 +80,66 @@ class RecordedRates:
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
         self._anchor: dict[tuple[str, int, str | None], float] = {}
+        self._own: dict[tuple[int, str | None], tuple[Shapes, FloatArray, FloatArray]] = {}
 
-    def rate(
+    def rates(
         self,
-        reference: AcceleratorType,
+        shapes: Shapes,
+        reference: AcceleratorType | None,
         recorded_count: int,
         precision: str | None,
-        type_index: int,
-        count: int,
-        per_node: int,
-        network: Network,
-    ) -> float:
-        """Return work per second, in seconds of the recorded run.
+    ) -> Rates:
+        """Return work per second of each shape, in seconds of the recorded run.
 
         Parameters
         ----------
-        reference : AcceleratorType
-            Type the run time was recorded on (the asked type itself where nobody said).
+        shapes : Shapes
+            What is asked about.
+        reference : AcceleratorType or None
+            Type the run time was recorded on; None: the type of each shape itself.
         recorded_count : int
             Gang it was recorded with.
         precision : str or None
             Number format of the job.
-        type_index, count, per_node : int
-            The shape asked about.
-        network : Network
-            What that shape sees.
 
         Returns
         -------
-        float
+        Rates
             1 for the best shape of the recorded gang on the reference type itself; counts
-            scale linearly but for communication.
+            scale linearly but for communication. 0 on types without a floating-point peak.
         """
-        kind = self._floor.types[type_index]
-        own = _pace(kind, count, per_node, network, precision)
-        key = (reference.name, recorded_count, precision)
+        paces, power_w = self._paces(shapes, precision)
+        types = range(len(self._floor.types)) if reference is None else (0,)
+        anchors = np.array(
+            [
+                self._anchored(reference or self._floor.types[t], recorded_count, precision)
+                for t in types
+            ]
+        )
+        if reference is None:
+            anchors = anchors[[g.type_index for g in shapes.groups]]
+        rate = np.divide(paces, anchors, out=np.zeros_like(paces), where=anchors > 0)
+        return Rates(rate, np.zeros_like(rate), power_w)
+
+    def _paces(self, shapes: Shapes, precision: str | None) -> tuple[FloatArray, FloatArray]:
+        """Return FLOP/s after communication and watts, by shape."""
+        key = (id(shapes), precision)
+        if key not in self._own:
+            speeds = [sustained_flops(kind, precision) for kind in self._floor.types]
+            rows = []
+            for spread, group in zip(shapes.spreads, shapes.groups, strict=True):
+                speed, kind = speeds[group.type_index], self._floor.types[group.type_index]
+                busy = _computing_share(speed, group.count, spread.network)
+                rows.append((group.count * speed * busy, group.count * draw_w(kind, busy)))
+            table = np.array(rows).reshape(-1, 2)
+            self._own[key] = shapes, table[:, 0], table[:, 1]
+        return self._own[key][1:]
+
+    def _anchored(self, reference: AcceleratorType, count: int, precision: str | None) -> float:
+        key = (reference.name, count, precision)
         if key not in self._anchor:
-            self._anchor[key] = self._reference_pace(reference, recorded_count, precision)
-        return own / self._anchor[key]
+            self._anchor[key] = self._reference_pace(reference, count, precision)
+        return self._anchor[key]
 
     def _reference_pace(
         self, reference: AcceleratorType, count: int, precision: str | None
@@ -129,31 +147,17 @@ class RecordedRates:
         if precision is not None and not reference.peak_flops.get(precision):
             precision = None  # recorded in whatever format the reference had
         known = {kind.name: t for t, kind in enumerate(self._floor.types)}
-        shapes: list[tuple[int, Network]] = []
+        networks: list[Network] = []
         if reference.name in known:
-            spreads = self._floor.spreads(known[reference.name], count)
-            shapes = [(s.per_node, s.network) for s in spreads]
-        if not shapes:
-            shapes = [_usual_shape(reference, count)]
-        return max(_pace(reference, count, g, net, precision) for g, net in shapes)
+            networks = [s.network for s in self._floor.spreads(known[reference.name], count)]
+        if not networks:
+            networks = [usual_network(reference, count)]
+        speed = sustained_flops(reference, precision)
+        return count * speed * max(_computing_share(speed, count, n) for n in networks)
 
 
-def _pace(
-    kind: AcceleratorType, count: int, per_node: int, network: Network, precision: str | None
-) -> float:
-    """FLOP/s of the gang after communication."""
-    lost = exposed_communication(kind, count, per_node, network, precision)
-    return count * sustained_flops(kind, precision) / (1 + lost)
-
-
-def _usual_shape(kind: AcceleratorType, count: int) -> tuple[int, Network]:
-    """Return the shape of a gang on full nodes of a type the fleet does not have."""
-    per_node = max(1, min(count, kind.devices_per_node))
-    scaleout = kind.nic_bytes_per_s or kind.scaleup_bytes_per_s
-    return per_node, Network(
-        kind.scaleup_bytes_per_s * USABLE_SHARE,
-        SCALEUP_LATENCY_S,
-        max(per_node, min(count, kind.scaleup_devices)),
-        scaleout * USABLE_SHARE,
-        3e-6,
-    )
+def _computing_share(flops_per_s: float, count: int, network: Network) -> float:
+    """Return the share of its time in which the gang computes; 0 where it cannot."""
+    if flops_per_s <= 0:
+        return 0.0
+    return 1 / (1 + exposed_communication(flops_per_s, count, network))

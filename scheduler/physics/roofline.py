@@ -239,20 +239,63 @@ def decode_step_time_s(replica: Replica, batch: float, context_tokens: float) ->
     return _join(device_s, host_s, EAGER_NORM)
 
 
+def prefill_parts(
+    replica: Replica, prompt_tokens: float, prompts: float = 1.0
+) -> tuple[float, float, float]:
+    """Return `prefill_time_s` by cause, as `decode_parts` does."""
+    tokens = prompts * prompt_tokens
+    compute_s, memory_s, wire_s, fixed_s = _pass(replica, tokens, tokens * prompt_tokens / 2, 0.0)
+    host_s = replica.model.layers * (replica.host_layer_s or replica.constants.prefill_layer_s)
+    return by_cause(compute_s, memory_s, wire_s, fixed_s + host_s)
+
+
+def decode_parts(
+    replica: Replica, batch: float, context_tokens: float
+) -> tuple[float, float, float]:
+    """Return the device time of a decode step by cause; arguments as in `decode_step_time_s`.
+
+    Returns
+    -------
+    tuple of float
+        As `by_cause`.
+    """
+    pairs = batch * context_tokens
+    return by_cause(*_pass(replica, batch, pairs, pairs))
+
+
+def by_cause(
+    compute_s: float, memory_s: float, wire_s: float, fixed_s: float
+) -> tuple[float, float, float]:
+    """Return arithmetic, memory traffic with fixed costs, and all-reduces of one pass.
+
+    Arithmetic and memory traffic overlap; what they hide of each other is taken off both in
+    proportion.
+    """
+    shrunk = _join(compute_s, memory_s, ROOFLINE_NORM) / (compute_s + memory_s)
+    return compute_s * shrunk, memory_s * shrunk + fixed_s, wire_s
+
+
 def _pass_time_s(
     replica: Replica, tokens: float, attention_pairs: float, cached_tokens: float
 ) -> float:
     """Return the device time of a pass over `tokens` new tokens."""
+    compute_s, memory_s, wire_s, fixed_s = _pass(replica, tokens, attention_pairs, cached_tokens)
+    return _join(compute_s, memory_s, ROOFLINE_NORM) + wire_s + fixed_s
+
+
+def _pass(
+    replica: Replica, tokens: float, attention_pairs: float, cached_tokens: float
+) -> tuple[float, float, float, float]:
+    """Return seconds of arithmetic, memory traffic, all-reduces and fixed costs."""
     model = replica.model
     attention = 4 * model.layers * model.heads * model.head_dim * attention_pairs
     compute_s = (2 * model.active_parameters * tokens + attention) / replica.flops_per_s
     moved = touched_weight_bytes(model, replica.precision, tokens) / replica.weight_read_share
     moved += cached_tokens * replica.kv_bytes_per_token
-    memory_s = moved / replica.bytes_per_s
     message = tokens * model.hidden * SIXTEEN_BIT_BYTES
-    fixed_s = replica.constants.layer_gap_s + 2 * replica.group.all_reduce_s(message)
-    joined_s = _join(compute_s, memory_s, ROOFLINE_NORM)
-    return joined_s + model.layers * fixed_s
+    wire_s = model.layers * 2 * replica.group.all_reduce_s(message)
+    fixed_s = model.layers * replica.constants.layer_gap_s
+    return compute_s, moved / replica.bytes_per_s, wire_s, fixed_s
 
 
 def _join(a: float, b: float, norm: float) -> float:

@@ -6,17 +6,11 @@ from typing import Final
 
 import numpy as np
 
-from scheduler.core.cluster import AcceleratorType
-from scheduler.core.model import Model
+from scheduler.core.model import Model, usual_shape
 from scheduler.io.published_runs import PublishedRun
-from scheduler.physics.network import USABLE_SHARE, Network
 from scheduler.physics.parallelism import FREE, RECOMPUTE, Wanted
 from scheduler.physics.step_time import PRECISION_ALIASES, TrainingJob
 from scheduler.physics.training_constants import FULL_STEP_TOKENS
-
-SCALEUP_LATENCY_S: Final = 2e-6
-SCALEOUT_LATENCY_S: Final = 5e-6
-"""Of fabrics in good order (NVLink and InfiniBand NDR: 1-2 and 2-3 us, plus a switch)."""
 
 MOE_SHARE: Final = 0.95
 """Active over all weights below which a run is taken as a mixture of experts."""
@@ -26,10 +20,6 @@ UNSTATED_VOCABULARY: Final = 50304
 UNSTATED_EXPERTS_PER_TOKEN: Final = 8
 UNSTATED_EXPERT_SHARE: Final = 0.5
 """Of the active weights, how many are routed experts."""
-HEAD_DIM: Final = 128
-WIDTH_OVER_DEPTH: Final = 128.0
-"""Hidden units per layer where a run states neither (Kaplan et al., arXiv:2001.08361, find
-the loss flat in this ratio; large models sit near it)."""
 
 
 def run_wanted(run: PublishedRun) -> tuple[Wanted, ...]:
@@ -61,9 +51,7 @@ def run_job(run: PublishedRun) -> TrainingJob:
     """Return the job of a run; unstated shapes and batches take usual values."""
     hidden, layers = run.hidden, run.layers
     if not (hidden and layers):
-        # parameters = 12 layers hidden**2
-        hidden = round((WIDTH_OVER_DEPTH * run.active_parameters / 12) ** (1 / 3))
-        layers = max(1, round(hidden / WIDTH_OVER_DEPTH))
+        layers, hidden = usual_shape(run.active_parameters)
     moe = is_moe(run)
     sparsity = run.parameters / run.active_parameters
     model = Model(
@@ -87,28 +75,6 @@ def run_job(run: PublishedRun) -> TrainingJob:
     precision = PRECISION_ALIASES.get(run.precision, run.precision)
     unit = float(run.sequence_tokens)
     return TrainingJob(model, precision, unit, batch, lora=run.task == "lora")
-
-
-def usual_network(accelerator: AcceleratorType, count: int, per_node: int | None = None) -> Network:
-    """Return the network such accelerators usually come with.
-
-    Parameters
-    ----------
-    accelerator : AcceleratorType
-        Its scale-up link and usual network card.
-    count : int
-        Accelerators of the gang.
-    per_node : int or None
-        In one node; None: the usual number.
-    """
-    node = per_node or accelerator.devices_per_node
-    return Network(
-        scaleup_bytes_per_s=accelerator.scaleup_bytes_per_s * USABLE_SHARE,
-        scaleup_latency_s=SCALEUP_LATENCY_S,
-        scaleup_devices=max(1, min(count, max(accelerator.scaleup_devices, node))),
-        scaleout_bytes_per_s=accelerator.nic_bytes_per_s * USABLE_SHARE,
-        scaleout_latency_s=SCALEOUT_LATENCY_S,
-    )
 
 
 def is_moe(run: PublishedRun) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler.physics.inference_constants import ROOFLINE_NORM
+from scheduler.physics.gang_rates import StepTime
 from scheduler.physics.kv_cache import SIXTEEN_BIT_BYTES
 from scheduler.physics.network import Network, Refusal
-from scheduler.physics.roofline import Replica, prefill_time_s
+from scheduler.physics.roofline import Replica, by_cause, prefill_parts
 from scheduler.physics.serving import QUEUE_TAIL, largest
 
 MAX_SAMPLES = 256.0
@@ -38,19 +38,23 @@ class SampleServer:
 
     def batch_time_s(self, batch: float) -> float:
         """Return the time one accelerator takes for `batch` samples."""
+        return self.batch_time(batch).total
+
+    def batch_time(self, batch: float) -> StepTime:
+        """Return the same by cause, as `roofline.decode_parts` does."""
         replica = self.replica
         model = replica.model
         if model.counts_tokens:
-            return prefill_time_s(replica, self.prompt_tokens, batch)
+            return StepTime(*prefill_parts(replica, self.prompt_tokens, batch), bubble=0.0)
         compute_s = batch * model.flops_per_sample / replica.flops_per_s
         activations = batch * model.activation_values_per_sample * SIXTEEN_BIT_BYTES
         weights = model.active_parameters * replica.precision.weight_bytes
         memory_s = (weights + activations) / replica.bytes_per_s
-        norm = ROOFLINE_NORM
-        busy_s = float((compute_s**norm + memory_s**norm) ** (1 / norm))
+        wire_s = 0.0
         if self.exchange_bytes_per_s > 0:
-            busy_s += activations * (self.copies - 1) / self.copies / self.exchange_bytes_per_s
-        return busy_s + max(model.layers, 1) * replica.constants.layer_gap_s
+            wire_s = activations * (self.copies - 1) / self.copies / self.exchange_bytes_per_s
+        fixed_s = max(model.layers, 1) * replica.constants.layer_gap_s
+        return StepTime(*by_cause(compute_s, memory_s, wire_s, fixed_s), bubble=0.0)
 
 
 def sample_capacity(

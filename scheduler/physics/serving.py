@@ -12,8 +12,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scheduler.physics.gang_rates import StepTime
 from scheduler.physics.network import Refusal
-from scheduler.physics.roofline import Replica, decode_step_time_s, prefill_time_s
+from scheduler.physics.roofline import (
+    Replica,
+    decode_parts,
+    decode_step_time_s,
+    prefill_parts,
+    prefill_time_s,
+)
 
 MAX_SEQUENCES = 1024.0
 """Sequences decoded at once at most (vLLM's default on accelerators of 70 GiB or more)."""
@@ -103,6 +110,18 @@ def serving_point(replica: Replica, asked: Objectives, batch: float) -> ServingP
     in_progress_s = batch / (1 + batch) * constants.first_token_steps * tpot_s
     ttft_s = constants.first_token_s + in_progress_s + wait_s + alone_s
     return ServingPoint(rate, batch, ttft_s, tpot_s, prefill_s / tpot_s)
+
+
+def token_time(replica: Replica, asked: Objectives, batch: float) -> StepTime:
+    """Return the time per output token of `serving_point` by cause, prompts' share included."""
+    prompt, output = asked.prompt_tokens, max(asked.output_tokens, 1.0)
+    prompts = batch / output
+    together = min(max(prompts, 1.0), most_prompts(prompt))
+    decode = decode_parts(replica, max(batch, 1.0), prompt + output / 2)
+    prefill = prefill_parts(replica, prompt, together)
+    share = prompts / together
+    compute, memory, wire = (d + share * p for d, p in zip(decode, prefill, strict=True))
+    return StepTime(compute, memory, wire, bubble=0.0)
 
 
 def mean_batch(slots: float) -> float:

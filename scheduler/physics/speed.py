@@ -1,25 +1,23 @@
 """How fast one accelerator type is against another when only a run time is known.
 
-The formula is the type-dependent part of the training throughput model that was fitted to
-published training runs: sustained FLOP/s = stack efficiency x 16-bit peak x (peak of the
-precision over the 16-bit peak)^0.63 x (peak FLOP per byte of memory bandwidth / 200)^-0.28.
+The unknown job is taken for the training of a mid-sized transformer, whose rate follows from
+the formula that was fitted to published training runs (`scheduler.physics.step_time`).
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from scheduler.core.cluster import AcceleratorType
+from scheduler.physics.step_time import WIDE, StepTerms, busy_seconds, peaks_of
+from scheduler.physics.training_constants import SHIPPED
 
-STACK_EFFICIENCY = {"cuda": 0.56, "tpu": 0.58, "cann": 0.44, "rocm": 0.42, "gaudi": 0.57}
-"""Sustained share of the peak by software stack; medians of published training runs."""
+LAYERS, HIDDEN, SEQUENCE = 32, 4096, 2048
+"""Of the generic job: the 6.7-billion-parameter shape of GPT-3 (arXiv:2005.14165, table 2.1)."""
 
-OTHER_STACK_EFFICIENCY = 0.42
-"""Stacks without published runs are taken as the least of those known."""
-
-PRECISION_EXPONENT = 0.63
-BYTE_RATIO_EXPONENT = -0.28
-BYTE_RATIO_FLOPS_PER_BYTE = 200.0
-HALF_PRECISIONS = ("bf16", "fp16", "tf32", "fp32")
-"""The 16-bit peak is the first of these that a type has."""
+PRODUCT_FLOPS = 6.0 * 12 * LAYERS * HIDDEN**2
+SCORE_FLOPS = 6.0 * LAYERS * HIDDEN * SEQUENCE
+"""Of one token, forward and backward, attention being causal."""
 
 
 def sustained_flops(accelerator: AcceleratorType, precision: str | None = None) -> float:
@@ -37,12 +35,25 @@ def sustained_flops(accelerator: AcceleratorType, precision: str | None = None) 
     float
         FLOP/s; 0 where the device has no floating-point peak at all, or not `precision`.
     """
-    peaks = accelerator.peak_flops
-    half = next((peaks[p] for p in HALF_PRECISIONS if peaks.get(p)), 0.0)
-    if half <= 0 or (precision is not None and not peaks.get(precision)):
+    known = accelerator.peak_flops
+    own = precision or next((p for p in WIDE if p in known), "")
+    product_peak, score_peak = peaks_of(own, accelerator)
+    if np.isnan(product_peak + score_peak):
         return 0.0
-    rate = half * STACK_EFFICIENCY.get(accelerator.stack, OTHER_STACK_EFFICIENCY)
-    if precision is not None:
-        rate *= (peaks[precision] / half) ** PRECISION_EXPONENT
-    ratio = half / accelerator.memory_bytes_per_s / BYTE_RATIO_FLOPS_PER_BYTE
-    return rate * float(ratio**BYTE_RATIO_EXPONENT)
+    none = np.zeros(1)
+    terms = StepTerms(
+        product_flops=PRODUCT_FLOPS,
+        score_flops=SCORE_FLOPS,
+        product_peak=product_peak,
+        score_peak=score_peak,
+        memory_bytes_per_s=accelerator.memory_bytes_per_s,
+        state_bytes=2.0 * LAYERS * HIDDEN,
+        fixed_bytes=0.0,
+        recompute=none,
+        dispatches=none,
+        fullness=1.0,
+        experts=0.0,
+        bubble=none,
+    )
+    compute_s, memory_s = busy_seconds(terms, SHIPPED.efficiency(accelerator.stack), SHIPPED)
+    return (PRODUCT_FLOPS + SCORE_FLOPS) / float((compute_s + memory_s)[0])

@@ -10,7 +10,8 @@ arXiv:2104.04473 (pipeline), Liu et al., arXiv:2310.01889 (context).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from scheduler.core.model import Model
 from scheduler.physics.memory import TRAINED_SHARE_LORA, local_parameters
 from scheduler.physics.network import Network
-from scheduler.physics.parallelism import FloatArray, Layouts
+from scheduler.physics.parallelism import FloatArray, IntArray, Layouts
 
 HIDDEN_BYTES: Final = 2.0
 """Hidden states and gradients travel in 16 bits whatever the matrix products use."""
@@ -31,10 +32,120 @@ micro-batch (DualPipe and the like), before `TrainingConstants.overlap_norm`. Pu
 fit any value below 0.5 equally well."""
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What one accelerator sends in one step, by kind of link; arrays of one shape.
+
+    Parameters
+    ----------
+    up_bytes, up_steps : ndarray of float64
+        Bytes over scale-up links, and messages that wait for one another.
+    out_bytes, out_steps : ndarray of float64
+        The same between scale-up domains.
+    """
+
+    up_bytes: FloatArray
+    up_steps: FloatArray
+    out_bytes: FloatArray
+    out_steps: FloatArray
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            self.up_bytes + other.up_bytes,
+            self.up_steps + other.up_steps,
+            self.out_bytes + other.out_bytes,
+            self.out_steps + other.out_steps,
+        )
+
+    def times(self, factor: FloatArray | float) -> Traffic:
+        """Return it done `factor` times."""
+        return Traffic(
+            self.up_bytes * factor,
+            self.up_steps * factor,
+            self.out_bytes * factor,
+            self.out_steps * factor,
+        )
+
+    def take(self, device: IntArray, row: IntArray) -> Traffic:
+        """Return the entries at (`device`, `row`) of arrays of two dimensions."""
+        return Traffic(
+            self.up_bytes[device, row],
+            self.up_steps[device, row],
+            self.out_bytes[device, row],
+            self.out_steps[device, row],
+        )
+
+    def seconds(self, links: Links) -> FloatArray:
+        """Return the time it takes, infinite where a link is missing."""
+        with np.errstate(invalid="ignore"):
+            up = np.where(self.up_bytes > 0, self.up_bytes * links.s_per_up_byte, 0.0)
+            out = np.where(self.out_bytes > 0, self.out_bytes * links.s_per_out_byte, 0.0)
+        steps = self.up_steps * links.up_latency_s + self.out_steps * links.out_latency_s
+        result: FloatArray = up + out + steps
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What traffic costs on some networks, as columns.
+
+    Parameters
+    ----------
+    s_per_up_byte, up_latency_s, s_per_out_byte, out_latency_s : ndarray of float64
+        Seconds of a byte (infinite: no link) and of a step, inside and between scale-up
+        domains.
+    """
+
+    s_per_up_byte: FloatArray
+    up_latency_s: FloatArray
+    s_per_out_byte: FloatArray
+    out_latency_s: FloatArray
+
+    def take(self, rows: IntArray) -> Links:
+        """Return the networks at `rows`."""
+        return Links(
+            self.s_per_up_byte[rows],
+            self.up_latency_s[rows],
+            self.s_per_out_byte[rows],
+            self.out_latency_s[rows],
+        )
+
+
+def links_of(networks: Sequence[Network]) -> Links:
+    """Return the cost of traffic on each network, columns of shape (n,).
+
+    Scale-out is no better than scale-up, which it passes through.
+    """
+    up = np.array([n.scaleup_bytes_per_s for n in networks])
+    out = np.array([n.scaleout_bytes_per_s for n in networks])
+    up_latency = np.array([n.scaleup_latency_s for n in networks])
+    out_latency = np.array([n.scaleout_latency_s for n in networks])
+    linked = up > 0
+    with np.errstate(divide="ignore"):
+        return Links(
+            1 / up,
+            up_latency,
+            1 / np.where(linked, np.minimum(out, up), out),
+            np.where(linked, np.maximum(out_latency, up_latency), out_latency),
+        )
+
+
 def communication_s(
     model: Model, layouts: Layouts, network: Network, unit: float, *, lora: bool = False
 ) -> FloatArray:
     """Return seconds of communication in one step on one accelerator, shape (k,).
+
+    Infinite where a layout needs a connection that is not there. Parameters as in
+    `step_traffic`.
+    """
+    traffic = step_traffic(model, layouts, network.scaleup_devices, unit, lora=lora)
+    return traffic.seconds(links_of([network]))
+
+
+def step_traffic(
+    model: Model, layouts: Layouts, devices: FloatArray | int, unit: float, *, lora: bool = False
+) -> Traffic:
+    """Return what one accelerator sends in one step.
 
     Parameters
     ----------
@@ -42,106 +153,86 @@ def communication_s(
         What is trained.
     layouts : Layouts
         Candidates.
-    network : Network
-        Between the accelerators of the gang.
+    devices : int, or ndarray of float64 of shape (d, 1)
+        Accelerators of the gang that share a scale-up domain; several at once.
     unit : float
         Tokens of one sequence; 1 for models of samples.
     lora : bool
         Whether only low-rank adapters are trained (their gradients alone are exchanged).
-
-    Returns
-    -------
-    ndarray of float64
-        Infinite where a layout needs a connection that is not there.
     """
-    network = _ordered(network)
-    total = _data_s(model, layouts, network, lora)
+    total = _data(model, layouts, devices, lora)
+    one = np.ones(len(layouts))
     if model.kind == "dlrm":
         samples = layouts.micro_batch * layouts.micro_batches
         pooled = HIDDEN_BYTES * samples * model.heads * model.head_dim
-        total = total + 2 * _all_to_all_s(pooled, layouts.data, np.ones_like(pooled), network)
+        total += _all_to_all(pooled, layouts.data, one, devices).times(2)
     if not model.counts_tokens:
         return total
     passes = layouts.micro_batches * model.layers / layouts.pipeline
     tokens = layouts.micro_batch * unit / layouts.context
     states = HIDDEN_BYTES * tokens * model.hidden
-    one = np.ones_like(states)
     # two reduce-scatter and all-gather pairs forward, two backward
-    total = total + passes * 4 * 2 * _gather_s(states, layouts.tensor, one, network)
+    total += _gather(states, layouts.tensor, one, devices).times(passes * 4 * 2)
     keys = 2 * HIDDEN_BYTES * tokens * _key_width(model)
     blocks = keys * layouts.context / np.minimum(layouts.tensor, max(model.kv_heads, 1))
-    total = total + passes * 3 * _gather_s(blocks, layouts.context, layouts.tensor, network)
+    total += _gather(blocks, layouts.context, layouts.tensor, devices).times(passes * 3)
     if model.experts or model.kind == "moe":
         wanted = float(model.experts_per_token or ASSUMED_EXPERTS_PER_TOKEN)
-        once = _dispatch_s(states / layouts.tensor, wanted, layouts.expert, layouts.tensor, network)
-        total = total + passes * 4 * EXPOSED_DISPATCH * once
-    hops = 2 * layouts.micro_batches * layouts.interleave
+        once = _dispatch(states / layouts.tensor, wanted, layouts.expert, layouts.tensor, devices)
+        total += once.times(passes * 4 * EXPOSED_DISPATCH)
+    hops = 2 * layouts.micro_batches * layouts.interleave * (layouts.pipeline > 1)
     gang = layouts.tensor * layouts.context * layouts.data * layouts.pipeline
-    hop = _hop_s(states / layouts.tensor, gang, network)
-    result: FloatArray = total + np.where(layouts.pipeline > 1, hops * hop, 0.0)
-    return result
+    inside = gang <= devices
+    size = states / layouts.tensor
+    hop = Traffic(size * inside, one * inside, size * ~inside, one * ~inside)
+    return total + hop.times(hops)
 
 
-def _ordered(network: Network) -> Network:
-    """Return the network with scale-out no better than scale-up, which it passes through."""
-    if network.scaleup_bytes_per_s <= 0:
-        return network
-    return replace(
-        network,
-        scaleout_bytes_per_s=min(network.scaleout_bytes_per_s, network.scaleup_bytes_per_s),
-        scaleout_latency_s=max(network.scaleout_latency_s, network.scaleup_latency_s),
-    )
-
-
-def _data_s(model: Model, layouts: Layouts, network: Network, lora: bool) -> FloatArray:
+def _data(model: Model, layouts: Layouts, devices: FloatArray | int, lora: bool) -> Traffic:
     """Return gradient synchronisation and, where sharded, the gathering of weights."""
     ranks = layouts.data * layouts.context
     if model.kind == "dlrm":
         dense = HIDDEN_BYTES * model.active_parameters * np.ones(len(layouts))
-        return 2 * _gather_s(dense, ranks, np.ones(len(layouts)), network)
+        return _gather(dense, ranks, np.ones(len(layouts)), devices).times(2)
     experts = model.expert_parameters
     rest = (model.parameters - experts) / (layouts.tensor * layouts.pipeline)
-    dealt = local_parameters(model, layouts) - rest
-    # experts have as many copies as their dealing leaves ranks over
-    copies = np.maximum(ranks * layouts.tensor / np.maximum(layouts.expert, layouts.tensor), 1.0)
-    width = HIDDEN_BYTES * (TRAINED_SHARE_LORA if lora else 1.0)
-    once = _gather_s(width * rest, ranks, layouts.tensor, network)
+    gathered = _gather(HIDDEN_BYTES * rest, ranks, layouts.tensor, devices)
     if experts:
-        once = once + _gather_s(
-            width * dealt, copies, np.maximum(layouts.expert, layouts.tensor), network
-        )
-    gathered = _gather_s(HIDDEN_BYTES * rest, ranks, layouts.tensor, network)
-    if experts:
-        gathered = gathered + _gather_s(
-            HIDDEN_BYTES * dealt, copies, np.maximum(layouts.expert, layouts.tensor), network
+        dealt = local_parameters(model, layouts) - rest
+        # experts have as many copies as their dealing leaves ranks over
+        stride = np.maximum(layouts.expert, layouts.tensor)
+        copies = np.maximum(ranks * layouts.tensor / stride, 1.0)
+        gathered += _gather(HIDDEN_BYTES * dealt, copies, stride, devices)
+    reduced = gathered
+    if lora:
+        share = TRAINED_SHARE_LORA
+        reduced = replace(
+            gathered, up_bytes=gathered.up_bytes * share, out_bytes=gathered.out_bytes * share
         )
     # ZeRO-1: reduce-scatter and all-gather once; ZeRO-3: gather forward and backward and
     # reduce, for every micro-batch
-    sharded = layouts.micro_batches * (2 * gathered + once)
-    result: FloatArray = np.where(layouts.sharded > 0, sharded, 2 * once)
-    return result
+    sharded = layouts.sharded * layouts.micro_batches
+    return reduced.times(np.where(layouts.sharded > 0, sharded, 2.0)) + gathered.times(2 * sharded)
 
 
-def _inside(ranks: FloatArray, stride: FloatArray, network: Network) -> FloatArray:
+def _inside(ranks: FloatArray, stride: FloatArray, devices: FloatArray | int) -> FloatArray:
     """Return how many of a group's ranks, `stride` apart, share a scale-up domain."""
-    result: FloatArray = np.clip(np.floor(network.scaleup_devices / stride), 1.0, ranks)
+    result: FloatArray = np.clip(np.floor(devices / stride), 1.0, ranks)
     return result
 
 
-def _gather_s(
-    size: FloatArray, ranks: FloatArray, stride: FloatArray, network: Network
-) -> FloatArray:
-    """Return the time of an all-gather (or reduce-scatter) of `size` bytes gathered."""
-    inner = _inside(ranks, stride, network)
+def _gather(
+    size: FloatArray, ranks: FloatArray, stride: FloatArray, devices: FloatArray | int
+) -> Traffic:
+    """Return an all-gather (or reduce-scatter) of `size` bytes gathered."""
+    inner = _inside(ranks, stride, devices)
     outer = ranks / inner
-    within = np.log2(inner) * network.scaleup_latency_s + _over(
-        size * (inner - 1) / inner, network.scaleup_bytes_per_s
+    return Traffic(
+        size * (inner - 1) / inner,
+        np.log2(inner),
+        size / inner * (outer - 1) / outer,
+        np.log2(outer),
     )
-    between = np.log2(outer) * network.scaleout_latency_s + _over(
-        size / inner * (outer - 1) / outer, network.scaleout_bytes_per_s
-    )
-    result: FloatArray = within + between
-    return result
 
 
 def _key_width(model: Model) -> float:
@@ -149,23 +240,30 @@ def _key_width(model: Model) -> float:
     return float(model.kv_heads * model.head_dim) or model.hidden / 4
 
 
-def _dispatch_s(
-    states: FloatArray, wanted: float, ranks: FloatArray, stride: FloatArray, network: Network
-) -> FloatArray:
-    """Return the time to send the states of tokens to `wanted` experts each, or back.
+def _dispatch(
+    states: FloatArray,
+    wanted: float,
+    ranks: FloatArray,
+    stride: FloatArray,
+    devices: FloatArray | int,
+) -> Traffic:
+    """Return the states of tokens on their way to `wanted` experts each, or back.
 
     A token goes once to each accelerator that holds some of its experts, and crosses to
     another scale-up domain once however many of them are there (DeepSeek-V3,
     arXiv:2412.19437, section 3.2.2).
     """
-    domains = ranks / _inside(ranks, stride, network)
+    domains = ranks / _inside(ranks, stride, devices)
     crossing = _others_touched(domains, wanted)
     staying = _others_touched(ranks, wanted) - crossing
-    within = _over(states * staying, network.scaleup_bytes_per_s)
-    between = _over(states * crossing, network.scaleout_bytes_per_s)
-    latency = np.where(domains > 1, network.scaleout_latency_s, network.scaleup_latency_s)
-    result: FloatArray = within + between + latency * (ranks > 1)
-    return result
+    up_steps, out_steps = _one_step(ranks, domains)
+    return Traffic(states * staying, up_steps, states * crossing, out_steps)
+
+
+def _one_step(ranks: FloatArray, domains: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return steps inside and between scale-up domains: one, of the slower kind in use."""
+    between = (domains > 1).astype(np.float64)
+    return (ranks > 1) - between, between
 
 
 def _others_touched(places: FloatArray, wanted: float) -> FloatArray:
@@ -174,27 +272,10 @@ def _others_touched(places: FloatArray, wanted: float) -> FloatArray:
     return result
 
 
-def _all_to_all_s(
-    sent: FloatArray, ranks: FloatArray, stride: FloatArray, network: Network
-) -> FloatArray:
-    """Return the time of an all-to-all of `sent` bytes per rank."""
-    inner = _inside(ranks, stride, network)
-    within = _over(sent * (inner - 1) / ranks, network.scaleup_bytes_per_s)
-    between = _over(sent * (ranks - inner) / ranks, network.scaleout_bytes_per_s)
-    latency = np.where(inner < ranks, network.scaleout_latency_s, network.scaleup_latency_s)
-    result: FloatArray = within + between + latency * (ranks > 1)
-    return result
-
-
-def _hop_s(size: FloatArray, gang: FloatArray, network: Network) -> FloatArray:
-    """Return the time of the slowest message between two pipeline stages."""
-    inside = network.scaleup_latency_s + _over(size, network.scaleup_bytes_per_s)
-    outside = network.scaleout_latency_s + _over(size, network.scaleout_bytes_per_s)
-    result: FloatArray = np.where(gang <= network.scaleup_devices, inside, outside)
-    return result
-
-
-def _over(size: FloatArray, bytes_per_s: float) -> FloatArray:
-    if bytes_per_s > 0:
-        return size / bytes_per_s
-    return np.where(size > 0, np.inf, 0.0)
+def _all_to_all(
+    sent: FloatArray, ranks: FloatArray, stride: FloatArray, devices: FloatArray | int
+) -> Traffic:
+    """Return an all-to-all of `sent` bytes per rank."""
+    inner = _inside(ranks, stride, devices)
+    up_steps, out_steps = _one_step(ranks, ranks / inner)
+    return Traffic(sent * (inner - 1) / ranks, up_steps, sent * (ranks - inner) / ranks, out_steps)

@@ -17,6 +17,7 @@ never makes a layout slower.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,9 +25,7 @@ import numpy as np
 
 from scheduler.core.cluster import AcceleratorType
 from scheduler.core.model import Model
-from scheduler.physics.network import Network
-from scheduler.physics.parallelism import FloatArray, Layouts
-from scheduler.physics.step_communication import communication_s
+from scheduler.physics.parallelism import FloatArray, IntArray, Layouts
 from scheduler.physics.training_constants import (
     FULL_STEP_TOKENS,
     RECOMPUTE_COST,
@@ -78,57 +77,53 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class StepTerms:
-    """What a step consists of, before any fitted constant; shape (k,) or scalars.
+    """What a step consists of, before any fitted constant.
+
+    Scalars, or columns of shape (k,) by layout; those of the accelerator, the rates,
+    (types, 1) where several types are rated at once.
 
     Parameters
     ----------
     product_flops, score_flops : float
         Matrix products and attention scores on one accelerator, without recomputing.
-    product_peak, score_peak : float
-        Dense peaks of the formats they run in.
-    memory_bytes_per_s : float
+    product_peak, score_peak : float or ndarray
+        Dense peaks of the formats they run in; NaN where the type lacks them.
+    memory_bytes_per_s : float or ndarray
         Of the device.
-    state_bytes, fixed_bytes : ndarray
+    state_bytes, fixed_bytes : float
         Hidden states, to be multiplied by `traffic_passes`; optimizer traffic.
     recompute : ndarray
-        1 where activations are computed again.
+        Share of the forward pass that is computed again.
     dispatches : ndarray
         MoE layers times micro-batches on one accelerator.
     fullness : float
         Tokens of the step per accelerator (per weight) over `FULL_STEP_TOKENS`, at most 1.
     experts : bool
         Whether the model is a mixture of experts.
-    communication_s, bubble : ndarray
-        Collectives; share of fill and drain.
+    bubble : ndarray
+        Share of fill and drain.
     """
 
-    product_flops: FloatArray
-    score_flops: FloatArray
-    product_peak: FloatArray
-    score_peak: FloatArray
-    memory_bytes_per_s: FloatArray
-    state_bytes: FloatArray
-    fixed_bytes: FloatArray
+    product_flops: FloatArray | float
+    score_flops: FloatArray | float
+    product_peak: FloatArray | float
+    score_peak: FloatArray | float
+    memory_bytes_per_s: FloatArray | float
+    state_bytes: FloatArray | float
+    fixed_bytes: FloatArray | float
     recompute: FloatArray
     dispatches: FloatArray
-    fullness: FloatArray
-    experts: FloatArray
-    communication_s: FloatArray
+    fullness: FloatArray | float
+    experts: FloatArray | float
     bubble: FloatArray
 
 
 def step_terms(
-    job: TrainingJob,
-    accelerator: AcceleratorType,
-    count: int,
-    layouts: Layouts,
-    network: Network,
+    job: TrainingJob, accelerators: Sequence[AcceleratorType], count: int, layouts: Layouts
 ) -> StepTerms:
-    """Return the terms of one step on one accelerator for every layout."""
+    """Return the terms of one step on one accelerator of each type for every layout."""
     model = job.model
     units = job.global_batch * job.unit / count
-    peaks = accelerator.peak_flops
-    wide = next(peaks[p] for p in WIDE if p in peaks)
     per_weight = 4.0 if job.lora else 6.0
     if model.counts_tokens:
         width = float(model.heads * model.head_dim or model.hidden)
@@ -145,30 +140,37 @@ def step_terms(
         tokens = units * max(1.0, model.flops_per_sample / (2 * model.active_parameters))
     moe = model.kind == "moe"
     share = model.active_parameters / model.parameters if moe else 1.0
-    ones = np.ones(len(layouts))
     passes = layouts.micro_batches * model.layers / layouts.pipeline
     updated = 0.0 if job.lora or model.kind == "dlrm" else model.parameters / count
-    bubble = (layouts.pipeline - 1) / (layouts.micro_batches * layouts.interleave)
+    peaks = np.array([peaks_of(job.precision, kind) for kind in accelerators])
+    rates = np.array([[kind.memory_bytes_per_s] for kind in accelerators])
     return StepTerms(
-        product_flops=product_flops * ones,
-        score_flops=score_flops * ones,
-        product_peak=peaks[job.precision] * ones,
-        score_peak=(wide if job.precision in NARROW else peaks[job.precision]) * ones,
-        memory_bytes_per_s=accelerator.memory_bytes_per_s * ones,
-        state_bytes=state_bytes * ones,
-        fixed_bytes=OPTIMIZER_TRAFFIC_BYTES * updated * ones,
+        product_flops=product_flops,
+        score_flops=score_flops,
+        product_peak=peaks[:, :1],
+        score_peak=peaks[:, 1:],
+        memory_bytes_per_s=rates,
+        state_bytes=state_bytes,
+        fixed_bytes=OPTIMIZER_TRAFFIC_BYTES * updated,
         recompute=layouts.recompute,
         dispatches=passes * moe,
-        fullness=min(1.0, tokens * share / FULL_STEP_TOKENS) * ones,
-        experts=moe * ones,
-        communication_s=communication_s(model, layouts, network, job.unit, lora=job.lora),
-        bubble=bubble,
+        fullness=min(1.0, tokens * share / FULL_STEP_TOKENS),
+        experts=float(moe),
+        bubble=(layouts.pipeline - 1) / (layouts.micro_batches * layouts.interleave),
     )
+
+
+def peaks_of(precision: str, kind: AcceleratorType) -> tuple[float, float]:
+    """Return the peaks of matrix products and of attention scores; NaN: not supported."""
+    peaks = kind.peak_flops
+    own = peaks.get(precision, np.nan)
+    wide = next((peaks[p] for p in WIDE if p in peaks), np.nan)
+    return own, wide if precision in NARROW else own
 
 
 @dataclass(frozen=True, slots=True)
 class StepSeconds:
-    """`StepTime` of many layouts, shape (k,) each."""
+    """`StepTime` of many layouts, arrays of one shape."""
 
     compute: FloatArray
     memory: FloatArray
@@ -176,30 +178,44 @@ class StepSeconds:
     bubble: FloatArray
 
     @property
-    def parts(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Columns in the order of `StepTime`."""
-        return (self.compute, self.memory, self.communication, self.bubble)
-
-    @property
     def total(self) -> FloatArray:
         """Sum of the parts."""
         return self.compute + self.memory + self.communication + self.bubble
 
+    def take(self, index: IntArray) -> StepSeconds:
+        """Return the steps at `index`."""
+        return StepSeconds(
+            self.compute[index], self.memory[index], self.communication[index], self.bubble[index]
+        )
+
 
 def step_seconds(
-    terms: StepTerms, efficiency: float | FloatArray, constants: TrainingConstants
+    terms: StepTerms,
+    communication_s: FloatArray,
+    efficiency: float | FloatArray,
+    constants: TrainingConstants,
 ) -> StepSeconds:
-    """Return seconds of a step from its terms.
+    """Return seconds of a step from its terms and its communication.
 
     Parameters
     ----------
     terms : StepTerms
-        Shape (k,).
+        Of one type.
+    communication_s : ndarray of float64, shape (k,)
+        Collectives.
     efficiency : float or ndarray
         `TrainingConstants.efficiency` of the stack.
     constants : TrainingConstants
         Fitted constants.
     """
+    compute, memory = busy_seconds(terms, efficiency, constants)
+    return joined_seconds(compute, memory, communication_s, terms.bubble, constants)
+
+
+def busy_seconds(
+    terms: StepTerms, efficiency: float | FloatArray, constants: TrainingConstants
+) -> tuple[FloatArray, FloatArray]:
+    """Return seconds of arithmetic, and of memory traffic and fixed costs."""
     again = 1 + RECOMPUTE_COST * terms.recompute
     bandwidth = terms.memory_bytes_per_s
     products = terms.product_flops / _sustained(
@@ -207,30 +223,52 @@ def step_seconds(
     )
     scores = terms.score_flops / _sustained(terms.score_peak, bandwidth, efficiency, constants)
     small = terms.fullness ** -np.where(
-        terms.experts > 0, constants.small_step_exponent_moe, constants.small_step_exponent
+        np.asarray(terms.experts) > 0,
+        constants.small_step_exponent_moe,
+        constants.small_step_exponent,
     )
-    compute = (products + constants.attention_cost * scores) * again * small
-    traffic = constants.traffic_passes * terms.state_bytes * again
-    memory = (traffic + terms.fixed_bytes) / bandwidth
-    memory = (memory + constants.dispatch_s * terms.dispatches * again) * small
+    compute = (products + constants.attention_cost * scores) * small * again
+    traffic = constants.traffic_passes * terms.state_bytes / bandwidth * small * again
+    fixed = terms.fixed_bytes / bandwidth * small
+    memory = traffic + fixed + constants.dispatch_s * small * terms.dispatches * again
+    return compute, memory
+
+
+def joined_seconds(
+    compute: FloatArray,
+    memory: FloatArray,
+    communication_s: FloatArray,
+    bubble: FloatArray,
+    constants: TrainingConstants,
+) -> StepSeconds:
+    """Return a step of which communication hides as much as it can behind the rest."""
     busy = compute + memory
-    exposed = _exposed(busy, terms.communication_s, constants.overlap_norm)
+    exposed = _exposed(busy, communication_s, constants.overlap_norm)
     # infinite communication must stay infinite, not become 0 * infinity
-    bubble = np.where(terms.bubble > 0, busy + exposed, 0.0) * terms.bubble
-    return StepSeconds(compute, memory, exposed, bubble)
+    filling = np.where(bubble > 0, busy + exposed, 0.0) * bubble
+    return StepSeconds(compute, memory, exposed, filling)
+
+
+def step_bounds(
+    busy: FloatArray, communication_s: FloatArray, bubble: FloatArray, constants: TrainingConstants
+) -> tuple[FloatArray, FloatArray]:
+    """Return cheap bounds on the total of `joined_seconds`, from below and from above."""
+    most = (busy + communication_s) * (1 + bubble)
+    least = most * 2 ** (1 / constants.overlap_norm - 1)
+    return np.maximum(least, np.maximum(busy, communication_s) * (1 + bubble)), most
 
 
 def _sustained(
-    peak: FloatArray,
-    bandwidth: FloatArray,
+    peak: FloatArray | float,
+    bandwidth: FloatArray | float,
     efficiency: float | FloatArray,
     constants: TrainingConstants,
-) -> FloatArray:
+) -> FloatArray | float:
     """Return FLOP/s that matrix products sustain.
 
     Each operation also moves ``1 / flops_per_byte`` bytes, tiles being finite.
     """
-    result: FloatArray = 1 / (1 / (efficiency * peak) + 1 / (constants.flops_per_byte * bandwidth))
+    result = 1 / (1 / (efficiency * peak) + 1 / (constants.flops_per_byte * bandwidth))
     return result
 
 

@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.io.published_runs import PublishedRun
-from scheduler.physics.network import Refusal
+from scheduler.physics.gang_rates import fitting_layouts, places_of
+from scheduler.physics.network import usual_network
 from scheduler.physics.parallelism import FloatArray
-from scheduler.physics.run_description import run_count, run_job, run_wanted, usual_network
+from scheduler.physics.run_description import run_count, run_job, run_wanted
+from scheduler.physics.step_communication import communication_s
 from scheduler.physics.step_time import StepTerms, step_seconds, step_terms
-from scheduler.physics.training import fitting_layouts
 from scheduler.physics.training_constants import STACKS, TrainingConstants
 
-SCALE: Final = 0.1
+SCALE: Final = 0.03
 """Log errors from which a row pulls linearly rather than quadratically (soft L1)."""
 
 RIDGE: Final = 0.1
@@ -50,10 +51,11 @@ GOODPUT_NAMES: Final = ("with evaluation", "device-hours")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """All layouts one run may have had, with their terms."""
+    """The layouts one run may have had, with the terms of each and its communication."""
 
     run: PublishedRun
     terms: StepTerms
+    communication_s: FloatArray
 
 
 def counted_options(runs: Iterable[PublishedRun]) -> tuple[Options, ...]:
@@ -70,13 +72,17 @@ def counted_options(runs: Iterable[PublishedRun]) -> tuple[Options, ...]:
 
 
 def _options_of(run: PublishedRun) -> Options | None:
-    job, count = run_job(run), run_count(run)
-    network = usual_network(run.accelerator, count, run.per_node)
-    per_node = run.per_node or run.accelerator.devices_per_node
+    job, count, kind = run_job(run), run_count(run), run.accelerator
+    network = usual_network(kind, count, run.per_node)
+    place = places_of([(kind, run.per_node or kind.devices_per_node, network)])
     for wanted in run_wanted(run):
-        found = fitting_layouts(job, run.accelerator, count, per_node, network, wanted)
-        if not isinstance(found, Refusal):
-            return Options(run, step_terms(job, run.accelerator, count, found[0], network))
+        layouts = fitting_layouts(job, count, place, wanted)
+        if len(layouts):
+            return Options(
+                run,
+                step_terms(job, [kind], count, layouts),
+                communication_s(job.model, layouts, network, job.unit, lora=job.lora),
+            )
     return None
 
 
@@ -85,6 +91,7 @@ class Rows:
     """Runs as columns: the terms of one layout each, and what they are compared with."""
 
     terms: StepTerms
+    communication_s: FloatArray
     stack: NDArray[np.int64]
     units: FloatArray
     goodput: NDArray[np.int64]
@@ -95,16 +102,21 @@ def rows_of(options: Sequence[Options], constants: TrainingConstants) -> Rows:
     """Return every run with the layout that is best by `constants`."""
     runs = [o.run for o in options]
     columns: dict[str, list[float]] = {f.name: [] for f in fields(StepTerms)}
+    communication: list[float] = []
     for option in options:
+        terms, waiting = option.terms, option.communication_s
         efficiency = constants.efficiency(option.run.accelerator.stack)
-        best = int(np.argmin(step_seconds(option.terms, efficiency, constants).total))
+        best = int(np.argmin(step_seconds(terms, waiting, efficiency, constants).total))
+        communication.append(float(waiting[best]))
         for name, values in columns.items():
-            values.append(float(getattr(option.terms, name)[best]))
+            column = np.ravel(getattr(terms, name))
+            values.append(float(column[best if len(column) > 1 else 0]))
     jobs = [run_job(r) for r in runs]
     units = [j.global_batch * j.unit / run_count(r) for j, r in zip(jobs, runs, strict=True)]
     kinds = ("steady", *GOODPUT_NAMES)
     return Rows(
         StepTerms(**{name: np.array(values) for name, values in columns.items()}),
+        np.array(communication),
         np.array([STACKS.index(r.accelerator.stack) for r in runs], dtype=np.int64),
         np.array(units),
         np.array([kinds.index(r.measured) for r in runs], dtype=np.int64),
@@ -131,7 +143,7 @@ def log_predicted(theta: FloatArray, rows: Rows) -> FloatArray:
     constants, goodput = unpack(theta)
     efficiency = np.array([constants.efficiency(s) for s in STACKS])[rows.stack]
     share = np.concatenate([[1.0], goodput])[rows.goodput]
-    seconds = step_seconds(rows.terms, efficiency, constants).total
+    seconds = step_seconds(rows.terms, rows.communication_s, efficiency, constants).total
     result: FloatArray = np.log(rows.units * share / seconds)
     return result
 

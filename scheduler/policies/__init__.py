@@ -12,7 +12,16 @@ from importlib.metadata import entry_points
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.policies.view import INFORMATION_LEVELS, Information, Policy, View
 
-__all__ = ["INFORMATION_LEVELS", "Information", "Policy", "View", "describe", "make", "names"]
+__all__ = [
+    "INFORMATION_LEVELS",
+    "Information",
+    "Policy",
+    "View",
+    "describe",
+    "make",
+    "names",
+    "origin",
+]
 
 _BUILT_IN: dict[str, tuple[str, str]] = {
     "fifo": (
@@ -52,6 +61,15 @@ def describe() -> dict[str, str]:
     for entry in sorted(entry_points(group=_GROUP), key=lambda e: e.name):
         lines.setdefault(entry.name, f"from {entry.value}")
     return lines
+
+
+def origin(name: str) -> str:
+    """Return which distribution, and which version of it, a policy comes from."""
+    if name not in _BUILT_IN:
+        for entry in entry_points(group=_GROUP, name=name):
+            if entry.dist is not None:
+                return f"{entry.dist.name} {entry.dist.version}"
+    return "fleetfit"
 
 
 def make(name: str) -> Policy:

@@ -43,10 +43,11 @@ def words_console() -> Console:
     return _Console(stderr=True, highlight=False)
 
 
-class _Rate(ProgressColumn):
+class Rate(ProgressColumn):
     """Replays per second, or seconds per replay where that reads better."""
 
     def render(self, task: Task) -> Text:
+        """Return the rate by now."""
         speed = task.finished_speed or task.speed
         if not speed:
             return Text("")
@@ -60,7 +61,7 @@ def replay_progress(console: Console, executor: str) -> Iterator[ProgressUpdate]
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
-        _Rate(),
+        Rate(),
         TimeRemainingColumn(),
         console=console,
         transient=True,

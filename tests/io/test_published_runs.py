@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.errors import InputError
+from scheduler.io.published_names import parameters_in_name
 from scheduler.io.published_runs import read_published_runs
 
 HEADER = "run_id,accelerator,precision,seq_len,params_total_b,tokens_per_s_per_device"
@@ -56,8 +57,53 @@ def test_an_unknown_accelerator_is_no_fault(tmp_path: Path) -> None:
     assert "H100-SXM" in found.unknown["a"]
 
 
+def test_empty_cells_take_usual_values(tmp_path: Path) -> None:
+    header = HEADER + ",model"
+    rows = (
+        "a,H100,,,,,LLaMA2-70B",
+        "b,v100,,n/a,,,acme-7B",
+        "c,h100_sxm,FP8 (blockwise),,,,x-30B-A3B",
+    )
+    found = read_published_runs(table(tmp_path, *rows, header=header))
+    assert not found.unknown
+    named, sized, dealt = found.runs
+    assert (named.parameters, named.precision, named.sequence_tokens) == (6.8977e10, "bf16", 4096)
+    assert (sized.parameters, sized.precision) == (7e9, "fp16")
+    assert (dealt.parameters, dealt.active_parameters) == (30e9, 3e9)
+    assert (dealt.accelerator.name, dealt.precision) == ("H100-SXM", "fp8")
+
+
+def test_rows_that_say_too_little_are_named(tmp_path: Path) -> None:
+    header = HEADER + ",model"
+    rows = ("a,H100,bf16,2048,,1,who-knows", "b,,bf16,2048,7,1,", "c,H100,bf16,2048,,1,")
+    found = read_published_runs(table(tmp_path, *rows, header=header))
+    assert found.runs == ()
+    assert "unknown model" in found.unknown["a"]
+    assert found.unknown["b"] == "no accelerator"
+    assert found.unknown["c"] == "no number of parameters, and no model"
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "active"),
+    [
+        ("Llama-2-7b-hf", 7e9, 7e9),
+        ("Qwen3-235B-A22B-Instruct", 235e9, 22e9),
+        ("opt-125m", 125e6, 125e6),
+        ("Mixtral-8x22B", 176e9, 44e9),
+        ("GPT 1T", 1e12, 1e12),
+    ],
+)
+def test_sizes_in_names(name: str, total: float, active: float) -> None:
+    assert parameters_in_name(name) == (total, active)
+
+
+@pytest.mark.parametrize("name", ["gpt-4", "model v3.5", "b200", "A100-80GB", ""])
+def test_names_without_a_size(name: str) -> None:
+    assert parameters_in_name(name) is None
+
+
 def test_all_faults_at_once(tmp_path: Path) -> None:
-    path = table(tmp_path, "a,T4,fp16,zero,7,-1", "b,T4,fp16,512,,1")
+    path = table(tmp_path, "a,T4,fp16,zero,7,-1", "b,T4,fp16,512,seven,1")
     with pytest.raises(InputError) as caught:
         read_published_runs(path)
     places = {f.path for f in caught.value.faults}
@@ -69,9 +115,10 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="precision") as caught:
-        read_published_runs(table(tmp_path, header="accelerator,seq_len"))
-    assert "params_total_b or params_active_b" in str(caught.value)
+    with pytest.raises(InputError, match="accelerator") as caught:
+        read_published_runs(table(tmp_path, header="acelerator,seq_len"))
+    assert "one of params_total_b, params_active_b, model" in str(caught.value)
+    assert "did you mean 'acelerator'" in str(caught.value)
 
 
 def test_empty_and_unreadable_files(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from scheduler.core.cluster import AcceleratorType
 from scheduler.core.model import Model
 from scheduler.core.workload import ModelPhysics
 from scheduler.io.catalogue import accelerators, models
-from scheduler.physics.estimate import usual_network
-from scheduler.physics.network import Network, Refusal
+from scheduler.physics.network import Network, Refusal, usual_network
 from scheduler.physics.training import TrainingEstimate, training_estimate
 
 

@@ -174,11 +174,14 @@ def test_precision_support_follows_the_datasheet(accelerator: str, precision: st
 
 def test_small_weights_widen_to_16_bits_where_kernels_exist():
     a100 = find_accelerator("A100-80GB-SXM")
-    for precision in ("fp8", "fp4", "int4"):
+    for precision in ("fp4", "int4", "w8a16"):
         found = sustained_flops(a100, find_precision(precision), SHIPPED)
         assert not isinstance(found, Refusal)
         assert found.widened
         assert found.flops_per_s < 312e12 * SHIPPED.compute_efficiency
+    refused = sustained_flops(a100, find_precision("fp8"), SHIPPED)
+    assert isinstance(refused, Refusal)
+    assert refused.reason.startswith("A100-80GB-SXM does not support fp8 (it has fp32, tf32, bf16")
     native = sustained_flops(find_accelerator("H100-SXM"), find_precision("fp8"), SHIPPED)
     assert not isinstance(native, Refusal)
     assert not native.widened

@@ -26,10 +26,9 @@ def layouts_of(model: Model, count: int, batch: int, **degrees: object) -> Layou
         model.layers,
         model.heads,
         model.experts,
-        8,
         model.counts_tokens,
         wanted,
-    )
+    ).layouts
 
 
 def single(model: Model, count: int, batch: int, sharded: bool, **degrees: object) -> Layouts:

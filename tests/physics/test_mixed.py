@@ -10,7 +10,6 @@ from rigs import rate
 
 from scheduler.core.workload import ModelPhysics
 from scheduler.io.catalogue import accelerators, models
-from scheduler.physics.estimate import usual_network
 from scheduler.physics.mixed import (
     DEFAULTS,
     CrossLink,
@@ -22,7 +21,7 @@ from scheduler.physics.mixed import (
     mixed_estimate,
     pipeline_by_type,
 )
-from scheduler.physics.network import Refusal
+from scheduler.physics.network import Refusal, usual_network
 from scheduler.physics.training import TrainingEstimate
 
 LINK = CrossLink(40e9, 5e-6)

@@ -13,15 +13,24 @@ from hypothesis import strategies as st
 
 from scheduler.core.errors import InputError
 from scheduler.core.problem import Group
-from scheduler.core.workload import JobClass, Profile, ProfilePhysics, RunTimePhysics
+from scheduler.core.workload import (
+    JobClass,
+    ModelPhysics,
+    Profile,
+    ProfilePhysics,
+    RunTimePhysics,
+)
+from scheduler.io.catalogue import models
 from scheduler.physics.domains import read_interconnect
 from scheduler.physics.interconnect import build_graph
-from scheduler.physics.network import USABLE_SHARE, Refusal
+from scheduler.physics.network import USABLE_SHARE, Refusal, usual_network
 from scheduler.physics.problem import build_problem
 from scheduler.physics.profiles import ProfileTable
 from scheduler.physics.recorded import RecordedRates
+from scheduler.physics.shapes import shapes_of
 from scheduler.physics.speed import sustained_flops
 from scheduler.physics.spreads import Floor, Spread, legal_wherever
+from scheduler.physics.training import training_estimate
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
 
@@ -106,10 +115,9 @@ def test_dropped_modes_are_dominated_and_kept_ones_are_not(count):
     floor = floor_of(MIXED)
     recorded, h100 = RecordedRates(floor), MIXED.accelerators["H100"]
     for t in range(len(floor.types)):
-        rates = {
-            s: recorded.rate(h100, count, None, t, count, s.per_node, s.network)
-            for s in floor.spreads(t, count)
-        }
+        shapes = shapes_of(floor, [t], [count])
+        found = recorded.rates(shapes, h100, count, None).work_per_s.tolist()
+        rates = dict(zip(shapes.spreads, found, strict=True))
         kept = {
             (m.level, m.groups[0].per_node): m.rate for m in problem.modes[0] if m.type_index == t
         }
@@ -250,16 +258,19 @@ def test_without_a_reference_the_recorded_run_time_holds_on_every_type():
     assert problem.refusals["bf16/V100-16GB"] == "does not support bf16"
 
 
-def test_speed_between_types_follows_the_fitted_formula():
+def test_speed_between_types_is_that_of_training_a_transformer():
+    """Without links and large steps, the ratio is the one that the training formula gives."""
     problem = build_problem(MIXED, workload(JobClass("c", RunTimePhysics("A800"), (1,))))
     rates = {problem.types[m.type_index]: m.rate for m in problem.modes[0]}
-    intensity = (989 / 3.35) / (312 / 2.0)
-    assert rates["H100"] == pytest.approx(989 / 312 * intensity**-0.28)
-    ratio = sustained_flops(NPU) / sustained_flops(A800)
-    assert ratio == pytest.approx(0.44 * 376 / (0.56 * 312) * (235 / 156) ** -0.28)
-    assert sustained_flops(accelerator(), "fp8") / sustained_flops(accelerator()) == pytest.approx(
-        2**0.63, rel=1e-3
+    model = models()["gpt-3-6.7b"]
+    how = ModelPhysics(model.name, sequence_length=2048, global_batch=64)
+    roomy = [replace(k, memory_bytes=1e13) for k in (MIXED.accelerators["H100"], A800, NPU)]
+    h100, a800, npu = (
+        training_estimate(model, how, k, 1, 1, usual_network(k, 1)).work_per_s for k in roomy
     )
+    assert rates["H100"] == pytest.approx(h100 / a800, rel=0.03)
+    assert sustained_flops(NPU) / sustained_flops(A800) == pytest.approx(npu / a800, rel=0.03)
+    assert 1.3 < sustained_flops(accelerator(), "fp8") / sustained_flops(accelerator()) < 2.0
     assert sustained_flops(V100, "bf16") == 0.0
 
 

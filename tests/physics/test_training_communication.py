@@ -19,8 +19,8 @@ SEQUENCE = 2048.0
 def seconds(model: Model, count: int, batch: int, network: Network, **degrees: int) -> float:
     wanted = Wanted(interleave=1, recompute="none", **degrees)
     layouts = candidate_layouts(
-        count, batch, model.layers, model.heads, model.experts, 8, True, wanted
-    )
+        count, batch, model.layers, model.heads, model.experts, True, wanted
+    ).layouts
     layouts = layouts.take(np.flatnonzero(layouts.sharded == 0))
     assert len(layouts) == 1
     return float(communication_s(model, layouts, network, SEQUENCE)[0])
@@ -61,7 +61,7 @@ def test_pipelines_send_hidden_states_there_and_back() -> None:
 def test_zero3_gathers_weights_for_every_micro_batch() -> None:
     m = dense()
     wanted = Wanted(tensor=1, context=1, pipeline=1, micro_batch=1, recompute="none")
-    layouts = candidate_layouts(8, 32, m.layers, m.heads, 0, 8, True, wanted)
+    layouts = candidate_layouts(8, 32, m.layers, m.heads, 0, True, wanted).layouts
     found = communication_s(m, layouts, QUICK, SEQUENCE)
     gather = 7 / 8 * 2 * m.parameters / 400e9
     assert found[layouts.sharded == 0] == pytest.approx(2 * gather)

@@ -15,9 +15,9 @@ from rigs import named, rate, work
 from scheduler.core.workload import ModelPhysics
 from scheduler.io.catalogue import accelerators, models
 from scheduler.io.published_runs import PublishedRunsTable, read_published_runs
-from scheduler.physics.estimate import leave_one_source_out, predict_runs, usual_network
-from scheduler.physics.network import Network, Refusal
+from scheduler.physics.network import Network, Refusal, usual_network
 from scheduler.physics.parallelism import Wanted
+from scheduler.physics.published_training import leave_one_source_out, predict_runs
 from scheduler.physics.step_time import TrainingJob
 from scheduler.physics.training import (
     TrainingEstimate,

@@ -73,6 +73,7 @@ def play(seed: int, policy: str) -> tuple[Problem, Run]:
         seed=seed,
         noise_sigma=0.3,
         horizon_s=horizon_s,
+        account="arrivals" if seed % 2 else "run",
     )
     return problem, run
 

@@ -26,7 +26,8 @@ def test_the_demo_day_is_as_varied_as_it_says() -> None:
     gang = np.array([max(c.gang) for c in day.classes])[day.jobs.class_index]
     share = {size: float((gang == size).mean()) for size in (1, 2, 4, 8, 16, 32)}
     assert sum(share.values()) == pytest.approx(1)
-    assert len(day.jobs) == 318
+    assert len(day.jobs) == 521
+    assert 0.2 < (day.jobs.release_s == 0).mean() < 0.5  # the queue of the night before
     assert 0.2 < share[1] < 0.4
     assert all(share[size] >= 0.03 for size in (2, 4, 8, 16, 32))
     assert day.jobs.release_s.max() <= 86400
