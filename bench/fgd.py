@@ -76,6 +76,7 @@ class Outcome:
     violations: int
     build_s: float
     play_s: float
+    tie: str
     file: str
 
 
@@ -127,9 +128,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         _check_demand(problem, arguments.nodes, path)
         known = published if _is_published_cluster(problem) else {}
         for policy in [canonical(_own_name(p)) for p in arguments.policy or POLICIES]:
-            for tie in _ties(arguments, policy, first=number == 0):
+            for tie in _ties(arguments, policy, first=number == 0 and not arguments.pods):
                 outcomes = {s: _play(problem, policy, tie, s, arguments) for s in seeds}
-                cases.append(_case(problem, policy, tie, outcomes, known, arguments, read_s))
+                cases.append(_case(problem, policy, outcomes, known, arguments, read_s))
         if arguments.yardstick or (not arguments.pods and number == 0):
             cases.append(_yardstick_case(problem, seeds[0]))
     return {"bench": "fgd", "cases": cases, "machine": machine_facts()}
@@ -137,11 +138,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def table(result: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines that people read."""
-    yield f"{'case':<44}{'ours':>8}{'peer':>8}{'ours-peer':>10}{'equal':>8}{'refused':>9}{'s':>8}"
+    yield f"{'case':<52}{'ours':>8}{'peer':>8}{'ours-peer':>10}{'equal':>8}{'refused':>9}{'s':>8}"
     for case in result["cases"]:
         if case["metric"] == "seconds":
             yield (
-                f"{case['case']:<44}{case['ours']:>8.2f}{case['peer']:>8.2f} s, ratio "
+                f"{case['case']:<52}{case['ours']:>8.2f}{case['peer']:>8.2f} s, ratio "
                 f"{case['ratio']:.4f}; {case['peer_name']}; same placements: {case['same']}"
             )
             continue
@@ -149,7 +150,7 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
         if case["peer"] is not None:
             peer, gap = f"{case['peer']:.2f}", f"{case['ours'] - case['peer']:+.2f}"
             equal = f"{case['equal_curves']}/{case['published_runs']}"
-        line = f"{case['case']:<44}{case['ours']:>8.2f}{peer:>8}{gap:>10}{equal:>8}"
+        line = f"{case['case']:<52}{case['ours']:>8.2f}{peer:>8}{gap:>10}{equal:>8}"
         line += f"{case['refused']:>9.0f}{case['seconds']:>8.2f}"
         yield line + (f"  {case['violations']} violations" if case["violations"] else "")
     yield "equal: runs that meet every point of the published curve; s: median of one run"
@@ -221,7 +222,7 @@ def _published(folder: Path) -> Curves:
 
 
 def _ties(arguments: argparse.Namespace, policy: str, *, first: bool) -> tuple[Tie, ...]:
-    """Return the tie rules to play; by default both where the difference is to be shown."""
+    """Return the tie rules to play; by default both once, to show what they decide."""
     if arguments.tie == "both" or (arguments.tie is None and first and policy in TIES_COMPARED):
         return ("lexical", "random")
     return (cast(Tie, arguments.tie or "lexical"),)
@@ -255,6 +256,7 @@ def _play(
         len(found),
         built - start,
         played - built,
+        packing.tie,
         file,
     )
 
@@ -269,7 +271,6 @@ def _curve(arrived: FloatArray, values: FloatArray, last: int) -> FloatArray:
 def _case(
     problem: PackingProblem,
     policy: str,
-    tie: Tie,
     outcomes: Mapping[int, Outcome],
     published: Curves,
     arguments: argparse.Namespace,
@@ -277,6 +278,7 @@ def _case(
 ) -> dict[str, Any]:
     """Return the row of a list, policy and tie rule: means over the seeds."""
     level = arguments.arrived
+    tie = next(iter(outcomes.values())).tie  # a random policy ties at random whatever is asked
     peer_name = PEER_NAMES.get(policy, policy)
     keys = {s: (problem.name, peer_name, s) for s in outcomes}
     peers = {s: published[("alloc", *k)] for s, k in keys.items() if ("alloc", *k) in published}
@@ -286,7 +288,7 @@ def _case(
     equal = [_same(outcomes[s].allocation, p[: level + 1]) for s, p in peers.items()]
     bound = float(min(100.0, level + 0.5))
     return {
-        "case": f"{problem.name}, {policy}, {tie} ties, {len(ours)} seeds",
+        "case": f"{problem.name}, {policy}, {tie} ties, {_named(list(outcomes))}",
         "metric": f"allocation_percent_at_{level}",
         "ours": float(ours.mean()),
         "ours_std": float(ours.std(ddof=1)) if len(ours) > 1 else None,
@@ -313,6 +315,10 @@ def _case(
         "seeds": {str(s): float(o.allocation[level]) for s, o in outcomes.items()},
         "placement": {str(s): o.file for s, o in outcomes.items() if o.file},
     }
+
+
+def _named(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
 
 
 def _same(curve: FloatArray, peer: FloatArray) -> bool:

@@ -7,11 +7,13 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from scheduler.core.version import VERSION
+
 if TYPE_CHECKING:
     from scheduler.api import compare, load, simulate, verify
     from scheduler.core.errors import FleetfitError, InfeasibleError, InputError, PolicyError
 
-__version__: Final = "0.1.0"
+__version__: Final = VERSION
 
 __all__ = [
     "FleetfitError",

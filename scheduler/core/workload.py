@@ -92,6 +92,8 @@ class JobClass:
     checkpoint_s : float
         Work is safe at multiples of this much running time; a failure loses what came after.
         Preemption saves first and loses nothing.
+    mixed_types : int
+        Accelerator types that one gang may mix, at most; 1: none. Needs a described model.
     """
 
     name: str
@@ -105,6 +107,7 @@ class JobClass:
     preemptible: bool = True
     restart_s: float = 30.0
     checkpoint_s: float = 1800.0
+    mixed_types: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,10 @@ from scheduler.execute.cell import Cell
 TARGET_S: Final = 0.2
 """Least time one task should take (a Ray task costs about a millisecond to hand over)."""
 
+HAND_OVER_S: Final = 0.003
+"""Measured cost of one task to its driver. A task should last as long as it takes to hand one
+to every other worker; with many workers that is longer than `TARGET_S`."""
+
 
 class Batches:
     """Cells not yet handed out, by policy, with the measured time per cell.
@@ -76,6 +80,7 @@ class Batches:
 
     def _size(self, policy: str, left: int) -> int:
         mean = self._mean_s(policy)
-        wanted = 1 if math.isinf(mean) else math.ceil(TARGET_S / max(mean, 1e-6))
+        target_s = max(TARGET_S, HAND_OVER_S * self._slots)
+        wanted = 1 if math.isinf(mean) else math.ceil(target_s / max(mean, 1e-6))
         fair = math.ceil(left / (2 * self._slots))  # keep something for the other workers
         return max(1, min(wanted, fair, left))

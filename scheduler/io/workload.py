@@ -30,6 +30,7 @@ A workload file is YAML. Lengths of time, sizes and rates carry their unit (``30
         preemptible: true
         restart: 2 min
         checkpoint: 30 min
+        mixed_types: 2         # accelerator types one gang may mix (1: none); needs a model
 
     jobs:                      # few jobs, written by hand
       - id: base               # with count: 3 the ids are base-1, base-2, base-3
@@ -361,6 +362,7 @@ class _Reader:
             preemptible=section.preemptible,
             restart_s=section.restart,
             checkpoint_s=section.checkpoint,
+            mixed_types=section.mixed_types,
         )
 
     # --- jobs ----------------------------------------------------------------------------

@@ -164,11 +164,14 @@ class ClassSection(Section):
     preemptible: Annotated[bool, flag] = True
     restart: _Time = 30.0
     checkpoint: _PositiveTime = 1800.0
+    mixed_types: Annotated[int, count(1, 3)] = 1
 
     @model_validator(mode="after")
     def _one_physics(self) -> Self:
         if [self.model, self.profile, self.run_time].count(None) != 2:
             raise refuse("not one kind of physics", "exactly one of model, profile, run_time")
+        if self.mixed_types > 1 and self.model is None:
+            raise refuse("only classes with a model may mix types", "mixed_types: 1")
         return self
 
 

@@ -59,7 +59,6 @@ class ModeBuilder:
         self._references: dict[str, AcceleratorType] = {}
         self._shapes: dict[Hashable, Shapes] = {}
         self._places: dict[Hashable, Places] = {}
-        self._rates: dict[Hashable, tuple[Rates, Reason]] = {}
         self._answers: dict[Hashable, tuple[tuple[Mode, ...], dict[str, str]]] = {}
 
     def of_class(
@@ -83,14 +82,23 @@ class ModeBuilder:
         if not permitted:
             return (), refusals
         gang = tuple(sorted(set(job_class.gang)))
-        question = (self._question(job_class), permitted, gang)
-        asked = (*question, max_level)
+        # recorded run times cost next to nothing: all types are rated once for all classes
+        recorded = isinstance(job_class.physics, RunTimePhysics)
+        types = tuple(range(len(self._floor.types))) if recorded else permitted
+        asked = (self._question(job_class), types, gang, max_level)
         if asked not in self._answers:
-            shapes = self._shapes_of(permitted, gang)
-            if question not in self._rates:
-                self._rates[question] = self._rated(job_class, shapes)
-            self._answers[asked] = self._answer(shapes, *self._rates[question], max_level)
+            shapes = self._shapes_of(types, gang)
+            self._answers[asked] = self._answer(shapes, *self._rated(job_class, shapes), max_level)
         answer, missing = self._answers[asked]
+        if len(permitted) < len(types):
+            names = {self._floor.types[t].name for t in permitted}
+            answer = tuple(m for m in answer if m.groups[0].type_index in permitted)
+            missing = {name: why for name, why in missing.items() if name in names}
+        if job_class.mixed_types > 1:
+            mixed = self._mixed(job_class, permitted, gang, max_level)
+            used = {self._floor.types[g.type_index].name for m in mixed for g in m.groups}
+            missing = {name: why for name, why in missing.items() if name not in used}
+            answer = tuple(sorted((*answer, *mixed), key=lambda m: (-m.rate, *_place(m))))
         return answer, refusals | missing
 
     def of_service(self, service: Service) -> tuple[tuple[Mode, ...], dict[str, str]]:
@@ -224,6 +232,32 @@ class ModeBuilder:
         table = np.array(rows).reshape(-1, 3)
         return Rates(table[:, 0], table[:, 1], table[:, 2]), lambda i: reasons.get(i, "")
 
+    def _mixed(
+        self,
+        job_class: JobClass,
+        permitted: tuple[int, ...],
+        gang: tuple[int, ...],
+        max_level: int,
+    ) -> tuple[Mode, ...]:
+        """Return modes that mix types."""
+        physics = job_class.physics
+        if not isinstance(physics, ModelPhysics):
+            message = "only jobs described by a model may mix accelerator types"
+            raise InputError(
+                [Fault(message, path="mixed_types", value=str(job_class.mixed_types), allowed="1")]
+            )
+        from scheduler.physics.mixed_modes import mixed_modes
+
+        return mixed_modes(
+            self._floor,
+            self._model(physics),
+            physics,
+            permitted,
+            gang,
+            max_level,
+            job_class.mixed_types,
+        )
+
     def _table(self, physics: ProfilePhysics) -> ProfileTable:
         if physics.table not in self._tables:
             near = nearest_name(physics.table, self._tables)
@@ -296,9 +330,8 @@ def _count_ranges(shapes: Shapes) -> list[tuple[int, int]]:
     return list(ranges.values())
 
 
-def _place(mode: Mode) -> tuple[int, int, int, int]:
-    group = mode.groups[0]
-    return (mode.level, group.type_index, -group.per_node, group.count)
+def _place(mode: Mode) -> tuple[int, tuple[tuple[int, int, int], ...]]:
+    return mode.level, tuple((g.type_index, -g.per_node, g.count) for g in mode.groups)
 
 
 def _called(name: str, kind: AcceleratorType) -> bool:

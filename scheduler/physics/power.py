@@ -33,7 +33,6 @@ an H100 draws 0.8 of the way to its peak: nodes of eight took 0.6-0.95 (MLPerf T
 less 1.5 kW for the host)."""
 
 HOURS: Final = 24
-JOULES_PER_KWH: Final = 3.6e6
 
 
 def draw_w(accelerator: AcceleratorType, busy: float = 1.0) -> float:
@@ -136,13 +135,6 @@ def energy_cost(power_w: float, start_s: float, end_s: float, site: Site) -> Ene
         site.carbon_g_per_kwh, start_s
     )
     return EnergyCost(energy_j, facility_kw * hours_usd, facility_kw * hours_g)
-
-
-def curve_at(by_hour: tuple[float, ...], time_s: float) -> float:
-    """Return the entry of a daily curve (1 or 24 values) that holds at `time_s`."""
-    if len(by_hour) == 1:
-        return by_hour[0]
-    return by_hour[int(time_s % DAY_S // HOUR_S)]
 
 
 def _integral_h(by_hour: tuple[float, ...], time_s: float) -> float:

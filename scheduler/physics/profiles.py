@@ -31,6 +31,7 @@ class ProfileTable:
         for (job_type, accelerator, count, spread), rate in profile.rates.items():
             key = (job_type, accelerator.casefold(), spread)
             self._rows.setdefault(key, {})[count] = rate
+        self._names: dict[int, tuple[AcceleratorType, tuple[str, ...]]] = {}
 
     def rate(
         self, job_type: str, accelerator: AcceleratorType, count: int, spread: str
@@ -62,8 +63,11 @@ class ProfileTable:
         return rate
 
     def _find(self, job_type: str, kind: AcceleratorType, spread: str) -> dict[int, float]:
-        for name in (kind.name, *kind.aliases):
-            rows = self._rows.get((job_type, name.casefold(), spread))
+        if id(kind) not in self._names:  # beside the type itself, which keeps its id taken
+            names = tuple(name.casefold() for name in (kind.name, *kind.aliases))
+            self._names[id(kind)] = kind, names
+        for name in self._names[id(kind)][1]:
+            rows = self._rows.get((job_type, name, spread))
             if rows:
                 return rows
         return {}

@@ -65,6 +65,45 @@ class _Hall:
         return slots == whole and any(size % per_node >= rest for size, _ in self.rooms)
 
 
+@dataclass(frozen=True, slots=True)
+class _MixedHall:
+    """A domain that holds several types: nodes by (type, size), line rates by type."""
+
+    nodes: tuple[tuple[tuple[int, int], int], ...]
+    rates: tuple[tuple[int, float], ...]
+    latency_s: float
+
+    def holds(self, parts: tuple[tuple[int, int], ...], sizes: list[list[int]]) -> bool:
+        """Whether there are nodes of the largest size of each type for every part."""
+        have = dict(self.nodes)
+        return all(have.get((t, sizes[t][0]), 0) * sizes[t][0] >= n for t, n in parts)
+
+    def rate(self, type_index: int) -> float:
+        """Line rate of one accelerator of a type, one direction, across the domain."""
+        return dict(self.rates)[type_index]
+
+
+def _mixed_halls(seen: Interconnect, level: int) -> tuple[_MixedHall, ...]:
+    """Return the distinct domains of a level that hold more than one type."""
+    found: dict[_MixedHall, None] = {}
+    for domain in seen.domains:
+        pools = [seen.pools[p] for p in domain.pools]
+        if domain.level != level or len({pool.type_index for pool in pools}) == 1:
+            continue
+        nodes: dict[tuple[int, int], int] = {}
+        rates: dict[int, float] = {}
+        for p, pool in zip(domain.pools, pools, strict=True):
+            key = (pool.type_index, pool.size)
+            nodes[key] = nodes.get(key, 0) + len(pool.nodes)
+            sends = min(seen.injection[p][level], domain.bytes_per_s)
+            rates[pool.type_index] = min(sends, rates.get(pool.type_index, sends))
+        hall = _MixedHall(
+            tuple(sorted(nodes.items())), tuple(sorted(rates.items())), domain.latency_s
+        )
+        found[hall] = None
+    return tuple(found)
+
+
 class Floor:
     """The fleet by accelerator type and level, for fitting gangs.
 
@@ -89,7 +128,46 @@ class Floor:
             sorted({p.size for p in seen.pools if p.type_index == t}, reverse=True)
             for t in range(len(seen.types))
         ]
+        self._mixed = [_mixed_halls(seen, level) for level in range(len(seen.levels))]
         self.spreads = cache(self._spreads)
+
+    def node_size(self, type_index: int) -> int:
+        """Return the accelerators of the largest nodes of a type."""
+        return self._sizes[type_index][0]
+
+    def mixed_network(
+        self, parts: tuple[tuple[int, int], ...], level: int
+    ) -> tuple[float, float, tuple[Network, ...]] | None:
+        """Return what a gang of several types sees inside one domain of a level.
+
+        Parameters
+        ----------
+        parts : tuple of (int, int)
+            Type and accelerators of each part, whole nodes of `node_size`.
+        level : int
+            Position in `levels`, above 0.
+
+        Returns
+        -------
+        tuple or None
+            Line rate of one accelerator of the slower part towards the others, latency,
+            and the network inside each part: the slowest of the domains that hold the gang.
+            None if none does.
+        """
+        halls = [h for h in self._mixed[level] if h.holds(parts, self._sizes)]
+        if not halls:
+            return None
+        networks = []
+        for t, count in parts:
+            per_node = self.node_size(t)
+            at = 0 if count == per_node else level
+            spreads = (s for s in self.spreads(t, count) if s.per_node == per_node)
+            spread = next((s for s in spreads if s.level == at), None)
+            if spread is None:
+                return None
+            networks.append(spread.network)
+        rate = min(h.rate(t) for h in halls for t, _ in parts)
+        return rate, max(h.latency_s for h in halls), tuple(networks)
 
     def most(self, type_index: int, level: int) -> int:
         """Return the most accelerators of a type inside one domain of a level."""

@@ -8,10 +8,8 @@ from collections.abc import Iterable
 from scheduler.core.occupancy import Layout
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Down, Placement
-from scheduler.core.units import HOUR_S, US_PER_S
-
-_HOUR_US = 3600 * US_PER_S
-_JOULES_PER_KWH = 3.6e6
+from scheduler.core.units import s_from_us
+from scheduler.physics.power import EnergyCost, energy_cost, node_w
 
 
 class PowerMeter:
@@ -27,12 +25,11 @@ class PowerMeter:
         self._pool_idle_w = [
             cluster.accelerators[problem.types[pool.type_index]].idle_w for pool in problem.pools
         ]
-        self._node_base_w = [0.0] * len(layout.node_pool)
-        for index, node in enumerate(cluster.nodes):
-            idle_w = self._pool_idle_w[layout.node_pool[index]]
-            self._node_base_w[index] = node.overhead_w + idle_w * node.count
+        self._node_base_w = [
+            node_w(cluster.accelerators[node.accelerator], node.count, 0, node.overhead_w)
+            for node in cluster.nodes
+        ]
         self.cap_w = [site.power_cap_w for site in cluster.sites]
-        self._added_w: dict[tuple[int, int], dict[int, float]] = {}
         self.base_w = [0.0] * len(cluster.sites)
         for index, base_w in enumerate(self._node_base_w):
             self.base_w[self._pool_site[layout.node_pool[index]]] += base_w
@@ -98,15 +95,10 @@ def energy_of(
         and hour of the day; the run starts at midnight of each site).
     """
     sites = problem.cluster.sites
-    energy_j = [0.0] * len(sites)
-    cost = [0.0] * len(sites)
-    carbon = [0.0] * len(sites)
+    spent = [EnergyCost(0.0, 0.0, 0.0) for _ in sites]
 
     def book(site: int, watts: float, start_us: int, end_us: int) -> None:
-        energy_j[site] += watts * (end_us - start_us) / US_PER_S
-        to_kwh = watts * sites[site].pue / _JOULES_PER_KWH
-        cost[site] += to_kwh * _integral_s(sites[site].usd_per_kwh, start_us, end_us)
-        carbon[site] += to_kwh * _integral_s(sites[site].carbon_g_per_kwh, start_us, end_us)
+        spent[site] += energy_cost(watts, s_from_us(start_us), s_from_us(end_us), sites[site])
 
     for site in range(len(sites)):
         book(site, meter.base_w[site], 0, horizon_us)
@@ -115,18 +107,8 @@ def energy_of(
     for mode, placement, start_us, end_us in held:
         for site, extra in meter.added_w(mode, placement).items():
             book(site, extra, start_us, end_us)
-    return math.fsum(energy_j), math.fsum(cost), math.fsum(carbon)
-
-
-def _integral_s(hourly: tuple[float, ...], start_us: int, end_us: int) -> float:
-    """Integrate a constant or 24-hour curve over time; the result is value x seconds."""
-    if len(hourly) == 1:
-        return hourly[0] * (end_us - start_us) / US_PER_S
-    return _cumulative(hourly, end_us) - _cumulative(hourly, start_us)
-
-
-def _cumulative(hourly: tuple[float, ...], until_us: int) -> float:
-    hours, rest_us = divmod(until_us, _HOUR_US)
-    days, hour = divmod(hours, len(hourly))
-    whole = days * math.fsum(hourly) + math.fsum(hourly[:hour])
-    return whole * HOUR_S + hourly[hour] * rest_us / US_PER_S
+    return (
+        math.fsum(part.energy_j for part in spent),
+        math.fsum(part.cost_usd for part in spent),
+        math.fsum(part.carbon_g for part in spent),
+    )

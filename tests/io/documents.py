@@ -75,6 +75,7 @@ classes:
     preemptible: true
     restart: 2 min
     checkpoint: 30 min
+    mixed_types: 2
   - {name: vision, profile: {table: own, job_type: resnet}, gang: 4}
   - {name: script, run_time: {reference: T4}, gang: 1}
   - {name: tune, model: {name: my-7b}, gang: 8}

@@ -33,6 +33,7 @@ def test_classes() -> None:
         max_level="pod",
         restart_s=120.0,
         checkpoint_s=1800.0,
+        mixed_types=2,
     )
     assert vision == JobClass("vision", ProfilePhysics("own", "resnet"), (4,))
     assert script == JobClass("script", RunTimePhysics("T4"), (1,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -233,14 +233,14 @@ class _Sweep:
                 crew.submit(batch)
             if not self.flying:
                 return
-            for report in crew.wait(_POLL_S):
-                batch = self.flying.pop(report.number)
-                seconds = math.fsum(o.seconds for o in report.outcomes)
+            reports = [(self.flying.pop(r.number), r) for r in crew.wait(_POLL_S)]
+            self._write_down(reports)
+            for batch, report in reports:
                 if report.outcomes:
                     place = self.places[batch.tasks[0].key][0]
+                    seconds = math.fsum(o.seconds for o in report.outcomes)
                     kind = f"{place.group}/{place.policy}"
                     batches.record(kind, len(report.outcomes), seconds)
-                self._receive(batch, report)
 
     def _next(self, batches: Batches, missing: list[Place]) -> Batch | None:
         """Return the next batch of cells that are still wanted; cells tried before go alone."""
@@ -263,40 +263,40 @@ class _Sweep:
 
     # --- what comes back -----------------------------------------------------------------
 
-    def _receive(self, batch: Batch, report: Report) -> None:
-        rows = list(self._rows(batch, report))
-        if rows:
-            self.folder.note(rows)
+    def _write_down(self, reports: Sequence[tuple[Batch, Report]]) -> None:
+        """Write what is done, then take note of it and of what is to be tried again."""
+        ended = []
+        for batch, report in reports:
+            lost = Outcome("lost", message=report.lost)
+            outcomes = report.outcomes or (lost,) * len(batch.tasks)
+            # Of several cells that were lost together, nobody knows which was to blame.
+            blameless = report.blameless or (not report.outcomes and len(batch.tasks) > 1)
+            for task, outcome in zip(batch.tasks, outcomes, strict=True):
+                if not self._wanted(self.places[task.key][0]):
+                    continue  # its group has stopped meanwhile
+                if outcome.kind != "done" and self._may_try_again(task, outcome, blameless):
+                    self.again.append(self.places[task.key][0])
+                else:
+                    ended.append((task, outcome))
+        if ended:
+            self.folder.write({t.key: o.text for t, o in ended if o.kind == "done"})
+            self.folder.note([self._end(task, outcome) for task, outcome in ended])
 
-    def _rows(self, batch: Batch, report: Report) -> Iterator[Row]:
-        """Write down or try again each cell of a batch; yield what the index shall hold."""
-        lost = Outcome("lost", message=report.lost)
-        # Of several cells that were lost together, nobody knows which was to blame.
-        blameless = report.blameless or (not report.outcomes and len(batch.tasks) > 1)
-        outcomes = report.outcomes or (lost,) * len(batch.tasks)
-        for task, outcome in zip(batch.tasks, outcomes, strict=True):
-            place = self.places[task.key][0]
-            if not self._wanted(place):
-                continue  # its group has stopped meanwhile
-            if outcome.kind == "done":
-                self.folder.write(task.key, outcome.text)
-                record = self.records[task.key] = cell_from_text(outcome.text)
-                self._count(task.key, _figure(record, self.metric))
-                yield self._row(task.key, "done", outcome.seconds, outcome.host)
-            elif self._may_try_again(task, outcome, blameless):
-                self.again.append(place)
-                continue
-            else:
-                self.failures[task.key] = Failure(
-                    place,
-                    outcome.kind,
-                    outcome.message,
-                    outcome.details,
-                    self.attempts[task.key].started,
-                )
-                self._count(task.key, None)
-                yield self._row(task.key, "failed", outcome.seconds, outcome.host, outcome.message)
-            self._show(place)
+    def _end(self, task: Task, outcome: Outcome) -> Row:
+        """Take note of a cell that is done or given up; return its row of the index."""
+        place = self.places[task.key][0]
+        if outcome.kind == "done":
+            record = self.records[task.key] = cell_from_text(outcome.text)
+            self._count(task.key, _figure(record, self.metric))
+        else:
+            started = self.attempts[task.key].started
+            self.failures[task.key] = Failure(
+                place, outcome.kind, outcome.message, outcome.details, started
+            )
+            self._count(task.key, None)
+        self._show(place)
+        state = "done" if outcome.kind == "done" else "failed"
+        return self._row(task.key, state, outcome.seconds, outcome.host, outcome.message)
 
     def _may_try_again(self, task: Task, outcome: Outcome, blameless: bool) -> bool:
         """A cell that raised would raise again; one that was lost need not be lost again."""

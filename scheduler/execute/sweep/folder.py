@@ -14,14 +14,15 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from scheduler.core.errors import Fault, InputError
 from scheduler.execute.sweep.index import Index, Row
-from scheduler.io import canonical_json, read_json, write_json, write_text
+from scheduler.io import canonical_json, read_json, write_json
+from scheduler.io.atomic_files import write_texts
 from scheduler.io.cells import CellRecord, cell_from_text
 
 CELLS: Final = "cells"
@@ -105,15 +106,15 @@ class SweepFolder:
         """Write which cell is which."""
         write_json(self.path / GRID, grid)
 
-    def write(self, key: str, text: str) -> None:
-        """Write the file of a finished cell: whole, or not at all.
+    def write(self, texts: Mapping[str, str]) -> None:
+        """Write the files of finished cells, by key: each whole, or not at all.
 
         Raises
         ------
         InputError
-            If it cannot be written (disk full, folder gone, read-only).
+            If one cannot be written (disk full, folder gone, read-only).
         """
-        write_text(self.file(key), text)
+        write_texts(self.path / CELLS, {self.file(key).name: text for key, text in texts.items()})
 
     def note(self, rows: Iterable[Row]) -> None:
         """Add rows to the index."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from scheduler import __version__
 from scheduler.core.problem import Problem
+from scheduler.core.version import VERSION
 from scheduler.execute.cell import Cell, Settings
 from scheduler.execute.fingerprint import fingerprint
 from scheduler.execute.sweep.guard import Task
@@ -95,7 +95,7 @@ class Grid:
         return {
             "schema": GRID_SCHEMA,
             "title": self.title,
-            "fleetfit": __version__,
+            "fleetfit": VERSION,
             "cells": [
                 {
                     "cluster": self.groups[place.group].cluster,
@@ -113,7 +113,7 @@ class Grid:
 def _inputs(group: Group) -> dict[str, Any]:
     """Return what the cells of a group have in common, as far as it decides their results."""
     return {
-        "fleetfit": __version__,
+        "fleetfit": VERSION,
         "problem": fingerprint(group.problem),
         "cluster": group.problem.cluster.name,
         "workload": group.problem.workload.name,

@@ -20,6 +20,9 @@ from scheduler.execute.sweep.guard import Outcome, Task, run_tasks
 _LOOK_AGAIN_S: Final = 5.0
 """How often the size of the cluster is asked for: nodes come and go."""
 
+_SPARE: Final = 16
+"""Batches that wait on Ray, besides a quarter of the workers."""
+
 
 class RayCrew:
     """A crew of Ray workers, one core each.
@@ -67,12 +70,13 @@ class RayCrew:
         return self._workers
 
     def room(self) -> int:
-        """Return how many batches may be handed over: some more than there are workers.
+        """Return how many batches may be handed over: one more for each worker, within reason.
 
-        What waits also tells an autoscaling cluster to grow.
+        Workers that end at the same time then need not wait for the driver, and what waits
+        tells an autoscaling cluster to grow.
         """
         size = self.workers()
-        return size + max(1, size // 4) - len(self._flying)
+        return size + min(size, size // 4 + _SPARE) - len(self._flying)
 
     def submit(self, batch: Batch) -> None:
         """Start a task."""
