@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 BENCHES: Final = {
+    "execute_schedule": "a schedule on 32 nodes as real Ray tasks: measured against simulated idle",
+    "ray_overhead": "sweeps on Ray: share of the ideal, overhead per cell, scaling over nodes",
     "fgd": "openb packing of FGD (ATC'23): allocation against the published runs",
 }
 """Module name to a line about it."""

@@ -15,11 +15,12 @@ written to disk as always, Ray up and its workers warm before the clock starts:
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,7 @@ from scheduler.core.problem import Problem
 from scheduler.core.sweep import Limits
 from scheduler.core.workload import Jobs
 from scheduler.execute import Settings
+from scheduler.execute.batches import HAND_OVER_S, TARGET_S
 from scheduler.execute.sweep import Grid, Group, SweepFolder, run_sweep
 from scheduler.execute.sweep.ray_crew import RayCrew
 
@@ -85,7 +87,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         import ray
 
         ray.shutdown()
-        parts["nodes"] = _nodes(problem, Path(folder), arguments)
+        per_cell_s = parts["quick_cells"]["driver_s_per_cell"]
+        parts["nodes"] = _nodes(problem, Path(folder), arguments, per_cell_s)
     return {"bench": "ray_overhead", "cases": parts, "machine": machine_facts()}
 
 
@@ -108,10 +111,11 @@ def table(result: dict[str, Any]) -> list[str]:
         for row in nodes["rows"]
     ]
     lines.append(
-        f"driver: {1e3 * nodes['driver_s_per_cell']:.2f} ms of processor time per cell; projected "
-        f"(not measured) to {projection['nodes']} nodes of {projection['slots']} slots in all: "
-        f"{projection['cells_per_s']:.0f} cells/s at most, so {100 * projection['efficiency']:.0f} "
-        f"% with cells of {nodes['cell_s']:g} s, all slots busy with cells of "
+        f"projected, not measured, to {projection['nodes']} nodes ({projection['slots']} slots): "
+        f"the driver takes {1e3 * projection['driver_s_per_task']:.2f} ms per task and "
+        f"{1e3 * projection['driver_s_per_cell']:.2f} ms per cell, so "
+        f"{projection['cells_per_s']:.0f} cells/s, {100 * projection['efficiency']:.0f} % of the "
+        f"slots with cells of {nodes['cell_s']:g} s, all of them with cells of "
         f"{projection['full_from_cell_s']:.1f} s or more"
     )
     return lines
@@ -143,17 +147,20 @@ def _cores(problem: Problem, folder: Path, arguments: argparse.Namespace) -> dic
 
 def _quick(problem: Problem, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     cells = arguments.quick_cells
+    workers = RayCrew([], LIMITS).workers()
     played = _play(problem, "fifo", cells, folder / "quick", _crew(None))
     return {
         "cells": cells,
         "elapsed_s": played["elapsed_s"],
         "own_s": played["cells_s"] / cells,
-        "overhead_s": max(0.0, played["elapsed_s"] / cells - played["cells_s"] / cells),
+        "overhead_s": (workers * played["elapsed_s"] - played["cells_s"]) / cells,
         "driver_s_per_cell": played["driver_s"] / cells,
     }
 
 
-def _nodes(problem: Problem, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def _nodes(
+    problem: Problem, folder: Path, arguments: argparse.Namespace, per_cell_s: float
+) -> dict[str, Any]:
     import ray
     from ray.cluster_utils import Cluster
 
@@ -189,21 +196,36 @@ def _nodes(problem: Problem, folder: Path, arguments: argparse.Namespace) -> dic
     finally:
         ray.shutdown()
         cluster.shutdown()
-    driver_s = min(row["driver_s_per_cell"] for row in rows)
-    wanted = PROJECTED_NODES * arguments.slots
-    served = 1 / driver_s
     return {
         "slots_per_node": arguments.slots,
         "cell_s": arguments.cell_seconds,
         "rows": rows,
-        "driver_s_per_cell": driver_s,
-        "projection": {
-            "nodes": PROJECTED_NODES,
-            "slots": wanted,
-            "cells_per_s": served,
-            "efficiency": min(1.0, served * arguments.cell_seconds / wanted),
-            "full_from_cell_s": wanted / served,
-        },
+        "projection": _projection(rows, arguments, per_cell_s),
+    }
+
+
+def _projection(
+    rows: Sequence[dict[str, Any]], arguments: argparse.Namespace, per_cell_s: float
+) -> dict[str, Any]:
+    """Project the largest measured fleet to 1,000 nodes by the driver's time per task and cell.
+
+    Workers share nothing but the driver, so the driver is what saturates: a task costs it what
+    the cells of one task each cost above, less what a cell costs inside a batch; batches are
+    as long as the sweep makes them for so many slots.
+    """
+    slots = PROJECTED_NODES * arguments.slots
+    task_s = max(0.0, rows[-1]["driver_s_per_cell"] - per_cell_s)
+    batch = max(1, math.ceil(max(TARGET_S, HAND_OVER_S * slots) / arguments.cell_seconds))
+    served = 1 / (per_cell_s + task_s / batch)
+    return {
+        "nodes": PROJECTED_NODES,
+        "slots": slots,
+        "driver_s_per_task": task_s,
+        "driver_s_per_cell": per_cell_s,
+        "cells_per_task": batch,
+        "cells_per_s": served,
+        "efficiency": min(1.0, served * arguments.cell_seconds / slots),
+        "full_from_cell_s": slots / served,
     }
 
 

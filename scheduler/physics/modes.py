@@ -18,6 +18,7 @@ from scheduler.core.model import Model
 from scheduler.core.problem import Mode
 from scheduler.core.units import GIB
 from scheduler.core.workload import (
+    FloatArray,
     JobClass,
     ModelPhysics,
     ProfilePhysics,
@@ -59,6 +60,9 @@ class ModeBuilder:
         self._references: dict[str, AcceleratorType] = {}
         self._shapes: dict[Hashable, Shapes] = {}
         self._places: dict[Hashable, Places] = {}
+        self._rates: dict[Hashable, tuple[Rates, Reason]] = {}
+        self._mixes: dict[Hashable, tuple[Mode, ...]] = {}
+        self._draws: dict[int, tuple[Shapes, FloatArray]] = {}
         self._answers: dict[Hashable, tuple[tuple[Mode, ...], dict[str, str]]] = {}
 
     def of_class(
@@ -88,11 +92,15 @@ class ModeBuilder:
         asked = (self._question(job_class), types, gang, max_level)
         if asked not in self._answers:
             shapes = self._shapes_of(types, gang)
-            self._answers[asked] = self._answer(shapes, *self._rated(job_class, shapes), max_level)
+            question = asked[:-1]
+            if question not in self._rates:
+                self._rates[question] = self._rated(job_class, shapes)
+            self._answers[asked] = self._answer(shapes, *self._rates[question], max_level)
         answer, missing = self._answers[asked]
         if len(permitted) < len(types):
+            within = frozenset(permitted)
             names = {self._floor.types[t].name for t in permitted}
-            answer = tuple(m for m in answer if m.groups[0].type_index in permitted)
+            answer = tuple([m for m in answer if m.groups[0].type_index in within])
             missing = {name: why for name, why in missing.items() if name in names}
         if job_class.mixed_types > 1:
             mixed = self._mixed(job_class, permitted, gang, max_level)
@@ -193,8 +201,7 @@ class ModeBuilder:
 
     def _table_rates(self, physics: ProfilePhysics, shapes: Shapes) -> tuple[Rates, Reason]:
         """Look up one packed and one spread rate of each count and type."""
-        table = self._table(physics)
-        rate, power_w = np.zeros(len(shapes.spreads)), np.zeros(len(shapes.spreads))
+        table, rate = self._table(physics), np.zeros(len(shapes.spreads))
         reasons: dict[int, str] = {}
         for curve in shapes.curves:
             kind = self._floor.types[curve.type_index]
@@ -209,7 +216,13 @@ class ModeBuilder:
                     if isinstance(got, Refusal):
                         reasons[i] = got.reason
                 rate[i] = known[packed]
-            power_w[curve.start : curve.stop] = curve.count * draw_w(kind, UNSTATED_BUSY)
+        if id(shapes) not in self._draws:
+            watts = [
+                group.count * draw_w(self._floor.types[group.type_index], UNSTATED_BUSY)
+                for group in shapes.groups
+            ]
+            self._draws[id(shapes)] = shapes, np.array(watts)
+        power_w = self._draws[id(shapes)][1]
         return Rates(rate, np.zeros_like(rate), power_w), lambda i: reasons.get(i, "")
 
     def _replica_rates(self, service: Service, shapes: Shapes) -> tuple[Rates, Reason]:
@@ -248,15 +261,11 @@ class ModeBuilder:
             )
         from scheduler.physics.mixed_modes import mixed_modes
 
-        return mixed_modes(
-            self._floor,
-            self._model(physics),
-            physics,
-            permitted,
-            gang,
-            max_level,
-            job_class.mixed_types,
-        )
+        asked = (permitted, gang, max_level, job_class.mixed_types)
+        if (physics, asked) not in self._mixes:
+            model = self._model(physics)
+            self._mixes[physics, asked] = mixed_modes(self._floor, model, physics, *asked)
+        return self._mixes[physics, asked]
 
     def _table(self, physics: ProfilePhysics) -> ProfileTable:
         if physics.table not in self._tables:

@@ -152,17 +152,15 @@ def modes_of(shapes: Shapes, rates: Rates, max_level: int) -> tuple[tuple[Mode, 
     np.maximum.at(best, shapes.curve_of, rate)
     order = shapes.order[kept[shapes.order]]
     order = order[np.argsort(-rate[order], kind="stable")]
-    columns = (
-        order,
-        shapes.level[order],
-        rate[order],
-        best[shapes.curve_of[order]],
-        rates.power_w[order],
-        rates.memory_bytes[order],
-    )
-    groups = shapes.groups
     modes = tuple(
-        Mode((groups[i],), level, work, top, power, memory)
-        for i, level, work, top, power, memory in zip(*(c.tolist() for c in columns), strict=True)
+        map(
+            Mode,
+            [(shapes.groups[i],) for i in order.tolist()],
+            shapes.level[order].tolist(),
+            rate[order].tolist(),
+            best[shapes.curve_of[order]].tolist(),
+            rates.power_w[order].tolist(),
+            rates.memory_bytes[order].tolist(),
+        )
     )
     return modes, kept

@@ -217,7 +217,7 @@ def _data(model: Model, layouts: Layouts, devices: FloatArray | int, lora: bool)
 
 def _inside(ranks: FloatArray, stride: FloatArray, devices: FloatArray | int) -> FloatArray:
     """Return how many of a group's ranks, `stride` apart, share a scale-up domain."""
-    result: FloatArray = np.clip(np.floor(devices / stride), 1.0, ranks)
+    result: FloatArray = np.minimum(np.maximum(np.floor(devices / stride), 1.0), ranks)
     return result
 
 

@@ -285,7 +285,11 @@ RAW_FAULTS: list[tuple[str, bytes, str]] = [
     ("latin.csv", b"id,gang,run_time_s\n\xe9,1,5\n", ":2: not UTF-8 text"),
     ("long.csv", b"id,gang,run_time_s\n" + b"x" * (2**20 + 1), ":2: the line is too long"),
     ("cut.csv.gz", gzip.compress(JOBS_CSV.encode() * 50, mtime=0)[:-20], "the file is truncated"),
-    ("bad.csv.gz", gzip.compress(b"id,gang,run_time_s\n" * 99, mtime=0)[:20] + b"\0" * 20, "damaged gzip"),
+    (
+        "bad.csv.gz",
+        gzip.compress(b"id,gang,run_time_s\n" * 99, mtime=0)[:20] + b"\0" * 20,
+        "damaged gzip",
+    ),
     ("jobs.jsonl", b'{"id": "a", "gang": 1}\n', ":1: run_time_s: missing value"),
     ("nan.jsonl", b'{"id": "a", "gang": 1, "run_time_s": NaN}\n', ":1: NaN is not a number"),
     ("text.jsonl", b'{"id": "a", "gang": 1, "run_time_s": 5}\n[1]\n', ":2: not a JSON object"),
