@@ -17,7 +17,7 @@ from scheduler.execute.cell import Cell
 TARGET_S: Final = 0.2
 """Least time one task should take (a Ray task costs about a millisecond to hand over)."""
 
-HAND_OVER_S: Final = 0.003
+HAND_OVER_S: Final = 0.005
 """Measured cost of one task to its driver. A task should last as long as it takes to hand one
 to every other worker; with many workers that is longer than `TARGET_S`."""
 

@@ -183,8 +183,8 @@ class GangRates:
         Parts of one step; meaningless where refused.
     rows : ndarray of int64
         Chosen rows of `layouts`; -1 where refused.
-    layouts, memory
-        Every candidate, and what it holds.
+    layouts, memory, held
+        Every candidate, what it holds, and in all.
     """
 
     job: TrainingJob
@@ -197,6 +197,7 @@ class GangRates:
     rows: IntArray
     layouts: Layouts
     memory: MemoryColumns
+    held: FloatArray
 
     def estimate(self, place: int) -> TrainingEstimate | Refusal:
         """Return all there is to say about one place, or why the job cannot run there."""
@@ -228,11 +229,11 @@ class GangRates:
             )
         usable = kind.memory_bytes * USABLE_SHARE
         tried = self.layouts.tensor <= self.places.most_tensor[place]
-        least = float(self.memory.total[tried].min(initial=np.inf))
+        least = float(self.held[tried].min(initial=np.inf))
         if least <= usable:
             return Refusal("no network connects the accelerators of the gang")
         where = f"each of {self.count} accelerators" if self.count > 1 else "one accelerator"
-        need = math.ceil((least if math.isfinite(least) else self.memory.total.min()) / GIB)
+        need = math.ceil((least if math.isfinite(least) else self.held.min()) / GIB)
         return Refusal(
             f"{self.job.model.name} needs {need} GiB on {where}, "
             f"{kind.name} has {math.floor(usable / GIB)} GiB usable"
@@ -269,7 +270,8 @@ def gang_rates(
     """
     at = places.type_of
     candidates, memory = job_candidates(job, count, wanted)
-    kept = _kept(job, candidates, memory, places.types)
+    held = memory.total
+    kept = _kept(job, candidates, held, places.types)
     used = np.flatnonzero(kept.any(axis=0))
     layouts = candidates.layouts.take(used)
     allowed = kept[:, used][at]
@@ -277,7 +279,7 @@ def gang_rates(
         allowed &= layouts.tensor <= places.most_tensor[:, None]
     place, row = np.nonzero(allowed)
     if not len(place):
-        return _refused(job, count, places, candidates.layouts, memory)
+        return _refused(job, count, places, candidates.layouts, memory, held)
     terms = step_terms(job, places.types, count, layouts)
     efficiency = np.array([[constants.efficiency(kind.stack)] for kind in places.types])
     compute, traffic = (part[at[place], row] for part in busy_seconds(terms, efficiency, constants))
@@ -307,22 +309,28 @@ def gang_rates(
         count=count,
         places=places,
         work_per_s=np.where(ran, job.global_batch * job.unit / steps.total, 0.0),
-        memory_bytes=np.where(ran, memory.total[rows], 0.0),
+        memory_bytes=np.where(ran, held[rows], 0.0),
         power_w=np.where(ran, power_w, 0.0),
         steps=steps,
         rows=rows,
         layouts=candidates.layouts,
         memory=memory,
+        held=held,
     )
 
 
 def _refused(
-    job: TrainingJob, count: int, places: Places, layouts: Layouts, memory: MemoryColumns
+    job: TrainingJob,
+    count: int,
+    places: Places,
+    layouts: Layouts,
+    memory: MemoryColumns,
+    held: FloatArray,
 ) -> GangRates:
     none = np.zeros(len(places.type_of))
     steps = StepSeconds(none, none, none, none)
     rows = np.full(len(none), -1)
-    return GangRates(job, count, places, none, none, none, steps, rows, layouts, memory)
+    return GangRates(job, count, places, none, none, none, steps, rows, layouts, memory, held)
 
 
 def job_candidates(
@@ -354,7 +362,7 @@ def job_candidates(
 def fitting_layouts(job: TrainingJob, count: int, places: Places, wanted: Wanted = FREE) -> Layouts:
     """Return the layouts that may be the best at the first place under some constants."""
     candidates, memory = job_candidates(job, count, wanted)
-    kept = _kept(job, candidates, memory, places.types)[places.type_of[0]]
+    kept = _kept(job, candidates, memory.total, places.types)[places.type_of[0]]
     if wanted.tensor is None:
         kept = kept & (candidates.layouts.tensor <= places.most_tensor[0])
     return candidates.layouts.take(kept)
@@ -363,7 +371,7 @@ def fitting_layouts(job: TrainingJob, count: int, places: Places, wanted: Wanted
 def _kept(
     job: TrainingJob,
     candidates: Candidates,
-    memory: MemoryColumns,
+    held: FloatArray,
     types: Sequence[AcceleratorType],
 ) -> BoolArray:
     """Return, by type and layout, which layouts fit and are worth rating."""
@@ -374,7 +382,7 @@ def _kept(
         ]
     )
     sizes, size_of = np.unique(usable, return_inverse=True)
-    kept: BoolArray = candidates.undominated(memory.total <= sizes[:, None])[size_of]
+    kept: BoolArray = candidates.undominated(held <= sizes[:, None])[size_of]
     return kept
 
 

@@ -175,7 +175,8 @@ class ModeBuilder:
     def _model_rates(self, physics: ModelPhysics, shapes: Shapes) -> tuple[Rates, Reason]:
         """Rate all shapes of a count at once."""
         job = training_job(self._model(physics), physics)
-        parts = []
+        columns = np.zeros((3, len(shapes.spreads)))
+        reasons: dict[int, str] = {}
         for start, stop in _count_ranges(shapes):
             key = (id(shapes), start)
             if key not in self._places:
@@ -183,21 +184,14 @@ class ModeBuilder:
                 spreads = shapes.spreads[start:stop]
                 places = [(k, s.per_node, s.network) for k, s in zip(types, spreads, strict=True)]
                 self._places[key] = places_of(places)
-            count = shapes.groups[start].count
-            parts.append((start, gang_rates(job, count, self._places[key])))
-        rates = Rates(
-            *(
-                np.concatenate([np.zeros(0), *(getattr(found, name) for _, found in parts)])
-                for name in ("work_per_s", "memory_bytes", "power_w")
-            )
-        )
-
-        def reason(shape: int) -> str:
-            start, found = next(p for p in reversed(parts) if p[0] <= shape)
-            got = found.estimate(shape - start)
-            return got.reason if isinstance(got, Refusal) else ""
-
-        return rates, reason
+            found = gang_rates(job, shapes.groups[start].count, self._places[key])
+            columns[:, start:stop] = found.work_per_s, found.memory_bytes, found.power_w
+            for curve in shapes.curves:
+                at = range(curve.start, curve.stop)
+                if start <= curve.start < stop and not columns[0, at.start : at.stop].any():
+                    got = found.estimate(curve.start - start) if at else None
+                    reasons[curve.start] = got.reason if isinstance(got, Refusal) else ""
+        return Rates(columns[0], columns[1], columns[2]), lambda i: reasons.get(i, "")
 
     def _table_rates(self, physics: ProfilePhysics, shapes: Shapes) -> tuple[Rates, Reason]:
         """Look up one packed and one spread rate of each count and type."""

@@ -20,7 +20,7 @@ from scheduler.execute.sweep.guard import Outcome, Task, run_tasks
 _LOOK_AGAIN_S: Final = 5.0
 """How often the size of the cluster is asked for: nodes come and go."""
 
-_SPARE: Final = 16
+_SPARE: Final = 8
 """Batches that wait on Ray, besides a quarter of the workers."""
 
 
