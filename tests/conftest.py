@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 import scheduler
+from scheduler.cli import main
 from scheduler.core.problem import Problem
 
 # Examples are drawn the same way on every run, and slow machines are no failures.
@@ -61,6 +63,22 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def small_problem(small_files: tuple[Path, Path]) -> Problem:
     """32 accelerators of two types, 40 jobs of three classes."""
     return scheduler.load(*small_files)
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command in this process; return exit code, standard output, standard error."""
+
+    def run(*args: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fleetfit", *map(str, args)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -27,20 +27,6 @@ RUN_FIELDS = (
 )
 
 
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command in this process; return exit code, standard output, standard error."""
-
-    def run(*args: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fleetfit", *map(str, args)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    return run
-
-
 class TestRun:
     def test_json_has_the_stable_fields_and_balances(
         self, call: Call, small_files: tuple[Path, Path]

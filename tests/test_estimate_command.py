@@ -64,7 +64,10 @@ class TestOneJob:
             assert word in out
         assert "of high confidence" in out
 
-    def test_all_types_in_a_table_with_bars(self, call: Call) -> None:
+    def test_all_types_in_a_table_with_bars(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "160")
         code, out, _ = call("--model", "llama-3-70b", "--count", 64, "--all-types")
         assert code == 0
         names = {line.split()[0].rstrip("?") for line in out.splitlines() if line.strip()}

@@ -15,7 +15,7 @@ from scheduler.core.errors import Fault, InputError
 from scheduler.execute import fingerprint
 from scheduler.report import plain
 
-Kind = Literal["topology", "workload", "run"]
+Kind = Literal["topology", "workload", "run", "sweep"]
 
 _HEAD_BYTES: Final = 65536
 
@@ -51,8 +51,18 @@ def _read(file: str) -> dict[str, object]:
     if row["kind"] == "run":
         run = read_run(file)
         return row | {"allocations": len(run.allocations), "finished": len(run.finished_us)}
+    if row["kind"] == "sweep":
+        return row | _counts_of_sweep(file)
     workload = load_workload(file)
     return row | {"jobs": len(workload.jobs), "services": len(workload.services)}
+
+
+def _counts_of_sweep(file: str) -> dict[str, object]:
+    from scheduler.commands.sweeping import read_sweep
+
+    sweep = read_sweep(Path(file))
+    parts = ("clusters", "workloads", "policies", "seeds", "scenarios")
+    return {part: len(getattr(sweep, part)) for part in parts}
 
 
 def _kind(file: str) -> Kind:
@@ -66,6 +76,8 @@ def _kind(file: str) -> Kind:
         return "topology" if file in {f.name for f in list_topologies()} else "workload"
     if re.search(r'"schema":\s*"run/', head):
         return "run"
+    if re.search(r"^schema:\s*sweep/", head, re.MULTILINE):
+        return "sweep"
     if re.search(r"^schema:\s*workload/", head, re.MULTILINE):
         return "workload"
     return (

@@ -51,13 +51,14 @@ class Sweeping:
 def sweep(sweeping: Sweeping, output: Output) -> int:
     """Play a sweep file; return 1 if a cell failed or broke a rule, 130 if it was stopped."""
     executor = _executor(sweeping)
-    known = {"policies": names(), "information": INFORMATION_LEVELS, "account": ACCOUNTS}
-    spec = load_sweep(sweeping.file, known)
+    spec = read_sweep(sweeping.file)
     groups = _groups(spec, str(sweeping.file))
     grid = Grid(spec.title, groups, spec.policies, spec.seeds)
     folder = SweepFolder(sweeping.results, resume=sweeping.resume)
+    entered = False
     try:
         with folder, _tidy_stop() as stopping, sweep_progress(words_console(), grid) as progress:
+            entered = True
             found = run_sweep(
                 grid,
                 folder,
@@ -71,7 +72,7 @@ def sweep(sweeping: Sweeping, output: Output) -> int:
         _hint(sweeping)
         return EXIT_INTERRUPTED
     except FleetfitError:
-        if any((sweeping.results / "cells").glob("*.json")):
+        if entered and _kept(sweeping):
             _hint(sweeping)
         raise
     if not found.complete:
@@ -82,6 +83,12 @@ def sweep(sweeping: Sweeping, output: Output) -> int:
     broken = _say_violations(grid, found)
     _say_failures(grid, found.failures)
     return 1 if found.failures or broken else 0
+
+
+def read_sweep(file: Path) -> Sweep:
+    """Return the sweep in a file; the files that it names are not opened."""
+    known = {"policies": names(), "information": INFORMATION_LEVELS, "account": ACCOUNTS}
+    return load_sweep(file, known)
 
 
 def _executor(sweeping: Sweeping) -> Executor:
@@ -192,13 +199,16 @@ def _tidy_stop() -> Iterator[Callable[[], bool]]:
 
 
 def _hint(sweeping: Sweeping) -> None:
-    done = sum(1 for _ in (sweeping.results / "cells").glob("*.json"))
     words = ["fleetfit", "sweep", str(sweeping.file), "-o", str(sweeping.results), "--resume"]
     if sweeping.executor:
         words += ["--executor", sweeping.executor]
     if sweeping.address:
         words += ["--address", sweeping.address]
-    say(f"{done} finished cells are kept; to go on: {shlex.join(words)}")
+    say(f"{_kept(sweeping)} finished cells are kept; to go on: {shlex.join(words)}")
+
+
+def _kept(sweeping: Sweeping) -> int:
+    return sum(1 for _ in (sweeping.results / "cells").glob("*.json"))
 
 
 def _show(grid: Grid, found: SweepResult, output: Output) -> None:

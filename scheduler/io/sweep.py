@@ -71,7 +71,7 @@ from scheduler.io.schema import (
 from scheduler.io.topology_sections import FailuresSection
 from scheduler.io.yaml_text import FieldPath, read_yaml
 
-CELL_CAP: Final = 1_000_000
+CELL_CAP: Final = 100_000
 LEAST_MEMORY_BYTES: Final = 64.0 * 2**20
 MAX_NOISE: Final = 3.0
 
@@ -321,7 +321,7 @@ def _failures(check: Checker, at: FieldPath) -> FailureModel | None:
 def _check_unique(check: Checker, part: str, values: object) -> None:
     seen: set[str | int] = set()
     for value in values if isinstance(values, list) else []:
-        if not isinstance(value, (str, int)):
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
             continue
         if value in seen:
             check.fault((part,), "named twice", str(value))

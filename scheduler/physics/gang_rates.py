@@ -282,14 +282,16 @@ def gang_rates(
         return _refused(job, count, places, candidates.layouts, memory, held)
     terms = step_terms(job, places.types, count, layouts)
     efficiency = np.array([[constants.efficiency(kind.stack)] for kind in places.types])
-    compute, traffic = (part[at[place], row] for part in busy_seconds(terms, efficiency, constants))
+    pair = at[place] * len(used) + row
+    compute, traffic = (part.ravel()[pair] for part in busy_seconds(terms, efficiency, constants))
     sent = step_traffic(job.model, layouts, places.devices[:, None], job.unit, lora=job.lora)
-    waiting = sent.take(places.devices_of[place], row).seconds(places.links.take(place))
+    sent = sent.take(places.devices_of[place] * len(used) + row)
+    waiting = sent.seconds(places.links.take(place))
     bubble = terms.bubble[row]
     least, most = step_bounds(compute + traffic, waiting, bubble, constants)
-    found = np.full(len(at), np.inf)
-    np.minimum.at(found, place, most)
-    likely = np.flatnonzero(least <= found[place])
+    starts = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
+    found = np.repeat(np.minimum.reduceat(most, starts), np.diff(np.append(starts, len(place))))
+    likely = np.flatnonzero(least <= found)
     steps = joined_seconds(
         compute[likely], traffic[likely], waiting[likely], bubble[likely], constants
     )

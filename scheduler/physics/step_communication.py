@@ -66,20 +66,21 @@ class Traffic:
             self.out_steps * factor,
         )
 
-    def take(self, device: IntArray, row: IntArray) -> Traffic:
-        """Return the entries at (`device`, `row`) of arrays of two dimensions."""
+    def take(self, index: IntArray) -> Traffic:
+        """Return the entries at `index` of the arrays laid out flat."""
         return Traffic(
-            self.up_bytes[device, row],
-            self.up_steps[device, row],
-            self.out_bytes[device, row],
-            self.out_steps[device, row],
+            self.up_bytes.ravel()[index],
+            self.up_steps.ravel()[index],
+            self.out_bytes.ravel()[index],
+            self.out_steps.ravel()[index],
         )
 
     def seconds(self, links: Links) -> FloatArray:
         """Return the time it takes, infinite where a link is missing."""
-        with np.errstate(invalid="ignore"):
-            up = np.where(self.up_bytes > 0, self.up_bytes * links.s_per_up_byte, 0.0)
-            out = np.where(self.out_bytes > 0, self.out_bytes * links.s_per_out_byte, 0.0)
+        up, out = self.up_bytes * links.s_per_up_byte, self.out_bytes * links.s_per_out_byte
+        if not links.complete:  # no bytes over no link take no time
+            up = np.where(self.up_bytes > 0, up, 0.0)
+            out = np.where(self.out_bytes > 0, out, 0.0)
         steps = self.up_steps * links.up_latency_s + self.out_steps * links.out_latency_s
         result: FloatArray = up + out + steps
         return result
@@ -94,12 +95,15 @@ class Links:
     s_per_up_byte, up_latency_s, s_per_out_byte, out_latency_s : ndarray of float64
         Seconds of a byte (infinite: no link) and of a step, inside and between scale-up
         domains.
+    complete : bool
+        Whether no link is missing.
     """
 
     s_per_up_byte: FloatArray
     up_latency_s: FloatArray
     s_per_out_byte: FloatArray
     out_latency_s: FloatArray
+    complete: bool
 
     def take(self, rows: IntArray) -> Links:
         """Return the networks at `rows`."""
@@ -108,6 +112,7 @@ class Links:
             self.up_latency_s[rows],
             self.s_per_out_byte[rows],
             self.out_latency_s[rows],
+            self.complete,
         )
 
 
@@ -127,6 +132,7 @@ def links_of(networks: Sequence[Network]) -> Links:
             up_latency,
             1 / np.where(linked, np.minimum(out, up), out),
             np.where(linked, np.maximum(out_latency, up_latency), out_latency),
+            bool(linked.all() and (out > 0).all()),
         )
 
 

@@ -204,7 +204,7 @@ class _Sweep:
             self._count(key, _figure(record, self.metric))
         known = {row.key for row in self.folder.index.rows() if row.state == "done"}
         lost = [key for key in self.records if key not in known]
-        self.folder.note(self._row(key, "done", None, "") for key in lost)
+        self.folder.note(self._row(key, "done", None) for key in lost)
         self._show(None)
 
     def _firsts(self) -> list[Place]:
@@ -296,7 +296,7 @@ class _Sweep:
             self._count(task.key, None)
         self._show(place)
         state = "done" if outcome.kind == "done" else "failed"
-        return self._row(task.key, state, outcome.seconds, outcome.host, outcome.message)
+        return self._row(task.key, state, outcome)
 
     def _may_try_again(self, task: Task, outcome: Outcome, blameless: bool) -> bool:
         """A cell that raised would raise again; one that was lost need not be lost again."""
@@ -315,9 +315,7 @@ class _Sweep:
             if rule.needed != before:
                 self.total = self._total()
 
-    def _row(
-        self, key: str, state: str, seconds: float | None, host: str, message: str = ""
-    ) -> Row:
+    def _row(self, key: str, state: str, outcome: Outcome | None) -> Row:
         place = self.places[key][0]
         group, cell = self.grid.groups[place.group], self.grid.tasks[place].cell
         started = self.attempts[key].started if key in self.attempts else 0
@@ -330,10 +328,11 @@ class _Sweep:
             cell.seed,
             state,
             started,
-            seconds,
-            host,
+            outcome.seconds if outcome else None,
+            outcome.host if outcome else "",
             now(),
-            message,
+            outcome.message if outcome else "",
+            outcome.details if outcome else "",
         )
 
     # --- what is shown and returned ------------------------------------------------------

@@ -164,13 +164,17 @@ def _time_limit(seconds: float, own_process: bool) -> Iterator[None]:
             faulthandler.dump_traceback_later(end_after, exit=True, file=nowhere)
         if rings:
             before = signal.signal(signal.SIGALRM, ring)
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+            other_s, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+            start_s = time.monotonic()
         try:
             yield
         finally:
             if rings:
                 signal.setitimer(signal.ITIMER_REAL, 0.0)
                 signal.signal(signal.SIGALRM, before)
+                if other_s:  # somebody else had set the alarm clock
+                    left_s = other_s - (time.monotonic() - start_s)
+                    signal.setitimer(signal.ITIMER_REAL, max(left_s, 0.001))
             if own_process:
                 faulthandler.cancel_dump_traceback_later()
 

@@ -41,8 +41,8 @@ class Row:
         Where that ran.
     finished_at : str
         When, UTC.
-    message : str
-        Why it failed.
+    message, details : str
+        Why it failed, and the end of the traceback.
     """
 
     key: str
@@ -57,6 +57,7 @@ class Row:
     host: str
     finished_at: str
     message: str
+    details: str
 
 
 _COLUMNS: Final = tuple(f.name for f in fields(Row))
@@ -64,7 +65,7 @@ _TABLE: Final = """
 create table if not exists cells (
     key text primary key, cluster text, workload text, scenario text, policy text,
     seed integer, state text, attempts integer, seconds real, host text, finished_at text,
-    message text
+    message text, details text
 )
 """
 
