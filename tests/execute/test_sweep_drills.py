@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from sweeps import command, environment, files_of, install_misbehaving, write_sweep
 
-from scheduler.core.errors import InputError
 from scheduler.core.problem import Problem
 from scheduler.core.sweep import Limits
-from scheduler.execute import Settings, on_ray
-from scheduler.execute.sweep import Grid, Group, Standing, SweepFolder, run_sweep
+from scheduler.execute import Settings
+from scheduler.execute.sweep import Grid, Group, SweepFolder, run_sweep
 from scheduler.execute.sweep.crew import LocalCrew
 from scheduler.execute.sweep.ray_crew import RayCrew
 from scheduler.io.cells import cell_from_text
@@ -209,60 +208,3 @@ class TestRay:
         ]
         assert len(cells[0]) == 9
         assert cells[0] == cells[1]
-
-    @pytest.mark.usefixtures("apart")
-    def test_a_node_of_four_dies_and_a_stale_cluster_is_named(
-        self, small_problem: Problem, tmp_path: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        import ray
-        from ray.cluster_utils import Cluster
-
-        monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        monkeypatch.setenv("PYTHONPATH", str(plugins))  # a plug-in is installed on each machine
-        monkeypatch.syspath_prepend(plugins)
-        size = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-        cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
-        try:
-            others = [cluster.add_node(**size) for _ in range(3)]
-            version = ray.__version__
-            with monkeypatch.context() as older:
-                older.setattr(ray, "__version__", "2.52.1")
-                with pytest.raises(InputError, match="Version mismatch") as error:
-                    on_ray.connect(cluster.address, on_ray.STORE_BYTES)
-                (fault,) = error.value.faults
-                assert f"Ray: {version}" in fault.message
-                assert "Ray: 2.52.1" in fault.message
-                assert "\n" not in fault.message
-            limits = Limits(timeout_s=60.0, retries=1)
-            groups = [Group("c", "w", "s", small_problem, Settings(noise_sigma=0.3))]
-            grid = Grid("", groups, ["slow"], range(40))
-            hosts_lost = []
-
-            def kill_one(standing: Standing) -> None:
-                if standing.done >= 6 and not hosts_lost:
-                    hosts_lost.append(others[0])
-                    cluster.remove_node(others[0], allow_graceful=False)
-
-            with SweepFolder(tmp_path / "ray") as folder:
-                found = run_sweep(
-                    grid,
-                    folder,
-                    lambda: RayCrew(groups, limits, address=cluster.address),
-                    limits=limits,
-                    progress=kill_one,
-                )
-            assert hosts_lost
-            assert not found.failures
-            assert len(found.results) == 40
-            rows = sqlite3.connect(tmp_path / "ray" / "index.sqlite").execute(
-                "select min(state), count(*) from cells"
-            )
-            assert list(rows) == [("done", 40)]
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
-        with SweepFolder(tmp_path / "here") as folder:
-            from scheduler.execute.sweep.process_crew import ProcessCrew
-
-            run_sweep(grid, folder, lambda: ProcessCrew(groups, limits), limits=limits)
-        assert files_of(tmp_path / "ray") == files_of(tmp_path / "here")
