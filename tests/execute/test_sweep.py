@@ -159,15 +159,21 @@ class TestResume:
         found = play(grid, whole, resume=True, crew=no_crew)
         assert (found.complete, found.reused, len(found.results)) == (True, 12, 12)
 
+    @pytest.mark.parametrize("broken", ["gone", "no database", "of another version"])
     def test_a_lost_or_broken_index_is_made_anew(
-        self, grid: Grid, whole: Path, tmp_path: Path
+        self, broken: str, grid: Grid, whole: Path, tmp_path: Path
     ) -> None:
         play(grid, tmp_path)
-        (tmp_path / "index.sqlite").write_bytes(b"this is no database" * 100)
+        index = tmp_path / "index.sqlite"
+        index.unlink()
+        if broken == "no database":
+            index.write_bytes(b"this is no database" * 100)
+        elif broken == "of another version":
+            sqlite3.connect(index).execute("create table cells (key text)")
         play(grid, tmp_path, resume=True)
-        rows = sqlite3.connect(tmp_path / "index.sqlite").execute("select state from cells")
+        rows = sqlite3.connect(index).execute("select state from cells")
         assert len(list(rows)) == 12
-        assert (tmp_path / "index.broken").exists()
+        assert (tmp_path / "index.broken").exists() == (broken != "gone")
         assert files_of(tmp_path) == files_of(whole)
 
     def test_without_resume_results_are_not_mixed(self, grid: Grid, whole: Path) -> None:

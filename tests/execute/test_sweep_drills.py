@@ -131,7 +131,7 @@ class TestInterrupt:
         assert re.match(rf"{kept} finished cells are kept; to go on: fleetfit sweep ", lines[-1])
         assert f"-o {tmp_path / 'out'} --resume --executor {executor}" in lines[-1]
         assert "Traceback" not in err
-        assert 1 < kept < 12
+        assert 1 <= kept < 60
         for path in (tmp_path / "out" / "cells").iterdir():
             assert cell_from_text(path.read_text()).key == path.stem
 

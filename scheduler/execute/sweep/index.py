@@ -101,6 +101,10 @@ class Index:
         connection.execute("pragma journal_mode = delete")
         connection.execute("pragma synchronous = off")
         connection.execute(_TABLE)
+        columns = tuple(row[1] for row in connection.execute("pragma table_info(cells)"))
+        if columns != _COLUMNS:
+            connection.close()
+            raise sqlite3.DatabaseError("made by another version")
         return connection
 
     def put(self, rows: Iterable[Row]) -> None:
