@@ -1,4 +1,8 @@
-"""``python -m bench`` lists, ``python -m bench NAME [--json] [options]`` runs, ``all`` runs all."""
+"""``python -m bench`` lists, ``python -m bench NAME [--json] [options]`` runs, ``all`` runs all.
+
+``python -m bench all --keep FILE`` also writes the results, small, for the record;
+``python -m bench readme FILE`` prints them into the README's section "How it compares".
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,19 @@ import argparse
 import importlib
 import json
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from bench import BENCHES
+from bench import BENCHES, MODULES
+from bench.comparison import kept, markdown, readme, with_section
 from scheduler.core.errors import InputError, nearest_name
+
+OTHERS = {
+    "all": "every bench with its defaults (--keep FILE: keep the results)",
+    "readme": "print kept results into the README (readme FILE)",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,23 +30,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print("usage: python -m bench NAME [--json] [options]   (--help lists the options)\n")
-        for name, line in {**BENCHES, "all": "every bench with its defaults"}.items():
-            print(f"  {name:<12}{line}")
+        for name, line in {**BENCHES, **OTHERS}.items():
+            print(f"  {name:<18}{line}")
         return 0
     name, options = words[0], words[1:]
     if name == "all":
-        return max([_run(bench, options) for bench in BENCHES], default=0)
+        return _all(options)
+    if name == "readme":
+        return _readme(options)
     if name not in BENCHES:
-        near = nearest_name(name, BENCHES)
+        known = [*BENCHES, *OTHERS]
+        near = nearest_name(name, known)
         hint = f"; did you mean {near!r}?" if near else ""
-        print(f"unknown bench {name!r}; allowed: {', '.join(BENCHES)}, all{hint}", file=sys.stderr)
+        print(f"unknown bench {name!r}; allowed: {', '.join(known)}{hint}", file=sys.stderr)
         return 2
-    return _run(name, options)
+    return _one(name, options)
 
 
-def _run(name: str, options: Sequence[str]) -> int:
+def _one(name: str, options: Sequence[str]) -> int:
     """Run one bench and print its result."""
-    bench = importlib.import_module(f"bench.{name}")
+    bench = importlib.import_module(f"bench.{MODULES.get(name, name)}")
     parser = argparse.ArgumentParser(prog=f"python -m bench {name}", description=BENCHES[name])
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     bench.add_arguments(parser)
@@ -47,6 +63,61 @@ def _run(name: str, options: Sequence[str]) -> int:
         print(json.dumps(result, indent=1))
     else:
         print("\n".join(bench.table(result)))
+    return 0
+
+
+def _all(options: Sequence[str]) -> int:
+    """Run every bench with its defaults, one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m bench all", description=OTHERS["all"])
+    parser.add_argument("--json", action="store_true", help="print the results as a JSON list")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the results there")
+    parser.add_argument("--only", metavar="NAMES", help="some of them, by commas")
+    arguments = parser.parse_args(options)
+    asked = arguments.only.split(",") if arguments.only else list(BENCHES)
+    unknown = [name for name in asked if name not in BENCHES]
+    if unknown:
+        print(f"unknown: {', '.join(unknown)}; allowed: {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    results: list[dict[str, Any]] = []
+    code = 0
+    for name in asked:
+        bench = importlib.import_module(f"bench.{MODULES.get(name, name)}")
+        parser = argparse.ArgumentParser()
+        bench.add_arguments(parser)
+        start = time.perf_counter()
+        try:
+            result = bench.run(parser.parse_args([]))
+        except InputError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            code = 2
+            continue
+        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        results.append(result)
+        if not arguments.json:
+            print("\n".join((f"== {name}", *bench.table(result), "")), flush=True)
+    if arguments.json:
+        print(json.dumps(results, indent=1))
+    if arguments.keep:
+        arguments.keep.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps([kept(result) for result in results], separators=(",", ":"))
+        arguments.keep.write_text(text.replace('{"case"', '\n{"case"') + "\n", encoding="utf-8")
+    return code
+
+
+def _readme(options: Sequence[str]) -> int:
+    """Print kept results into the README."""
+    parser = argparse.ArgumentParser(prog="python -m bench readme", description=OTHERS["readme"])
+    parser.add_argument("kept", type=Path, metavar="FILE", help="what `all --keep` wrote")
+    arguments = parser.parse_args(options)
+    try:
+        results = json.loads(arguments.kept.read_text(encoding="utf-8"))
+        lines = list(markdown(results, str(arguments.kept)))
+        path = readme()
+        path.write_text(with_section(path.read_text(encoding="utf-8"), lines), encoding="utf-8")
+    except (OSError, ValueError) as error:
+        print(f"{arguments.kept}: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
     return 0
 
 

@@ -1,11 +1,11 @@
 """Times the modes of 10,000 distinct jobs on a fleet of 20 accelerator types and 5 levels.
 
-Usage: python -m bench.modes [--jobs 10000] [--repeats 3] [--seed 0]
+Usage: python -m bench modes [--json] [--jobs 10000] [--repeats 3] [--seed 0]
 
 No two jobs are alike: each is a class of its own, with its own gang, precision, memory,
 spread, recorded run time, throughput table row or model. Six in ten come with a recorded run
 time, three with a row of a throughput table, one with a model description - a mixed trace.
-Prints JSON: seconds of the whole and by kind (the best of the repeats), how many modes came
+Tells the seconds of the whole and of each kind (the best of the repeats), how many modes came
 out, how many distinct answers they are, and the machine. The budget is two seconds.
 """
 
@@ -15,6 +15,8 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +49,13 @@ GANGS = (1, 1, 1, 1, 2, 4, 8, 8, 16, 32, 64)
 
 BUDGET_S = 2.0
 
+KINDS = {
+    "all kinds": (RunTimePhysics, ProfilePhysics, ModelPhysics),
+    "recorded run times": (RunTimePhysics,),
+    "throughput tables": (ProfilePhysics,),
+    "model descriptions": (ModelPhysics,),
+}
+
 
 def fleet(nodes: int = 32) -> Cluster:
     """Return 20 pods of one type each, on two sites: node, leaf, pod, site, fleet."""
@@ -73,8 +82,7 @@ def fleet(nodes: int = 32) -> Cluster:
 def distinct_classes(count: int, rng: np.random.Generator) -> list[JobClass]:
     """Return classes of which no two are equal apart from their names."""
     found: dict[JobClass, JobClass] = {}
-    draws = (_recorded, _recorded, _recorded, _recorded, _recorded, _recorded)
-    draws += (_measured, _measured, _measured, _described)
+    draws = [*[_recorded] * 6, *[_measured] * 3, _described]
     while len(found) < count:
         made = draws[len(found) % len(draws)](rng, len(found))
         found.setdefault(made, made)
@@ -124,7 +132,7 @@ def _level(rng: np.random.Generator) -> str | None:
     return (None, None, "pod", "site")[int(rng.integers(4))]
 
 
-def table(classes: Sequence[JobClass], rng: np.random.Generator) -> Profile:
+def table_of(classes: Sequence[JobClass], rng: np.random.Generator) -> Profile:
     """Return measured rates of each program on every type, packed and spread."""
     rates: dict[tuple[str, str, int, str], float] = {}
     for made in classes:
@@ -171,47 +179,66 @@ def best_of(repeats: int, work: Callable[[], Problem]) -> tuple[float, float, Pr
     return min(wall), min(processor), made
 
 
-def measure(count: int, repeats: int, seed: int) -> dict[str, object]:
-    """Return the figures that `main` prints."""
-    rng = np.random.default_rng(seed)
-    classes = distinct_classes(count, rng)
-    profile = table(classes, rng)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this bench's options."""
+    parser.add_argument("--jobs", type=int, default=10_000, help="distinct jobs")
+    parser.add_argument("--repeats", type=int, default=3, help="the best of so many counts")
+    parser.add_argument("--seed", type=int, default=0, help="of the jobs drawn")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure the whole, then each kind of physics by itself."""
+    rng = np.random.default_rng(arguments.seed)
+    classes = distinct_classes(arguments.jobs, rng)
+    profile = table_of(classes, rng)
     cluster = fleet()
-    wall_s, processor_s, problem = best_of(
-        repeats, lambda: build_problem(cluster, workload(classes, profile))
-    )
-    kinds = {}
-    for name, kind in (
-        ("recorded run time", RunTimePhysics),
-        ("throughput table", ProfilePhysics),
-        ("model description", ModelPhysics),
-    ):
-        some = [made for made in classes if isinstance(made.physics, kind)]
-        took, *_ = best_of(1, lambda some=some: build_problem(cluster, workload(some, profile)))  # type: ignore[misc]
-        kinds[name] = {"jobs": len(some), "seconds": round(took, 3)}
+    cases = []
+    for name, kinds in KINDS.items():
+        some = [made for made in classes if isinstance(made.physics, kinds)]
+        asked = workload(some, profile)
+        wall_s, processor_s, problem = best_of(
+            arguments.repeats, partial(build_problem, cluster, asked)
+        )
+        cases.append(
+            {
+                "case": name,
+                "metric": "seconds",
+                "ours": round(wall_s, 3),
+                "jobs": len(some),
+                "processor_seconds": round(processor_s, 3),
+                "modes": sum(len(modes) for modes in problem.modes),
+                "distinct_answers": len({id(modes) for modes in problem.modes}),
+                "impossible_jobs": sum(not modes for modes in problem.modes),
+            }
+        )
     return {
-        "jobs": len(classes),
+        "bench": "modes",
         "types": len(problem.types),
         "levels": list(problem.levels),
-        "seconds": round(wall_s, 3),
-        "processor_seconds": round(processor_s, 3),
         "budget_seconds": BUDGET_S,
-        "by_kind": kinds,
-        "modes": sum(len(modes) for modes in problem.modes),
-        "distinct_answers": len({id(modes) for modes in problem.modes}),
-        "impossible_jobs": sum(not modes for modes in problem.modes),
+        "cases": cases,
         "machine": machine_facts(),
     }
 
 
+def table(result: dict[str, Any]) -> list[str]:
+    """Return the result as lines for people."""
+    levels = ", ".join(result["levels"])
+    lines = [f"modes of distinct jobs on {result['types']} types and levels {levels}"]
+    lines += [
+        f"  {case['case']:<20}{case['jobs']:>7} jobs {case['ours']:>7.2f} s"
+        f" ({case['processor_seconds']:.2f} s of processor)"
+        f"{case['modes']:>9} modes, {case['distinct_answers']} distinct answers"
+        for case in result["cases"]
+    ]
+    return [*lines, f"  budget for all {result['budget_seconds']:.0f} s"]
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure and print JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--jobs", type=int, default=10_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    print(json.dumps(measure(asked.jobs, asked.repeats, asked.seed), indent=2))
+    add_arguments(parser)
+    print(json.dumps(run(parser.parse_args()), indent=2))
 
 
 if __name__ == "__main__":

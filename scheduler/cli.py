@@ -17,6 +17,7 @@ from scheduler.cli_options import (
     AllTypesOption,
     BatchOption,
     CountOption,
+    CrossValidateOption,
     DebugOption,
     ExecutorOption,
     FormatOption,
@@ -29,6 +30,7 @@ from scheduler.cli_options import (
     OnOption,
     OutputOption,
     OutputTokensOption,
+    PageOption,
     PlotOption,
     PoliciesOption,
     PolicyOption,
@@ -36,7 +38,10 @@ from scheduler.cli_options import (
     ProfileOption,
     PromptOption,
     ReferenceOption,
+    RelativeWidthOption,
     ReplaysOption,
+    ReportOption,
+    ResultsArgument,
     RunsOption,
     SeedOption,
     SelectOption,
@@ -108,6 +113,8 @@ def _guarded(command: Callable[P, int | None]) -> Callable[P, None]:
             code = EXIT_FAULT
         raise typer.Exit(code)
 
+    # click keeps the lines after a backspace character as they are
+    run.__doc__ = (command.__doc__ or "").replace("\\b\n", "\b\n")
     return run
 
 
@@ -139,6 +146,7 @@ def demo(
     executor: ExecutorOption = None,
     address: AddressOption = None,
     plot: PlotOption = False,
+    report: ReportOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> int:
@@ -147,13 +155,14 @@ def demo(
     \b
     fleetfit demo
     fleetfit demo --plot
+    fleetfit demo --report demo.html
     fleetfit demo --executor local
     """
     from scheduler import commands
 
     return commands.demo(
         _replaying(replays, seed, None, "exact", None, "arrivals", executor, address),
-        _output(json, plot),
+        _output(json, plot, report=report),
     )
 
 
@@ -164,6 +173,7 @@ def run(
     workload: WorkloadArgument,
     policy: PolicyOption = "optimizer",
     replays: ReplaysOption = 1,
+    relative_width: RelativeWidthOption = None,
     seed: SeedOption = 0,
     noise: NoiseOption = None,
     information: InformationOption = "exact",
@@ -181,6 +191,7 @@ def run(
     plot: PlotOption = False,
     json: JsonOption = False,
     output: OutputOption = None,
+    report: ReportOption = None,
     debug: DebugOption = False,
 ) -> int:
     r"""Play one policy on a topology and a workload, check it, and book the idle time.
@@ -196,8 +207,10 @@ def run(
     return commands.play(
         _inputs(topology, workload, load, select, format, since, until, profile, reference),
         [policy],
-        _replaying(replays, seed, noise, information, horizon, account, executor, address),
-        _output(json, plot, output),
+        _replaying(
+            replays, seed, noise, information, horizon, account, executor, address, relative_width
+        ),
+        _output(json, plot, output, report),
         option="--policy",
     )
 
@@ -209,6 +222,7 @@ def compare(
     workload: WorkloadArgument,
     policies: PoliciesOption = DEFAULT_POLICIES,
     replays: ReplaysOption = 1,
+    relative_width: RelativeWidthOption = None,
     seed: SeedOption = 0,
     noise: NoiseOption = None,
     information: InformationOption = "exact",
@@ -226,6 +240,7 @@ def compare(
     plot: PlotOption = False,
     json: JsonOption = False,
     output: OutputOption = None,
+    report: ReportOption = None,
     debug: DebugOption = False,
 ) -> int:
     r"""Play several policies under the same seeds and equal information, side by side.
@@ -240,8 +255,10 @@ def compare(
     return commands.play(
         _inputs(topology, workload, load, select, format, since, until, profile, reference),
         [name.strip() for name in policies.split(",")],
-        _replaying(replays, seed, noise, information, horizon, account, executor, address),
-        _output(json, plot, output),
+        _replaying(
+            replays, seed, noise, information, horizon, account, executor, address, relative_width
+        ),
+        _output(json, plot, output, report),
         option="--policies",
         many=True,
     )
@@ -266,6 +283,7 @@ def sweep(
     ] = False,
     executor: ExecutorOption = None,
     address: AddressOption = None,
+    report: ReportOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> int:
@@ -278,7 +296,8 @@ def sweep(
     """
     from scheduler import commands
 
-    return commands.sweep(commands.Sweeping(file, output, resume, executor, address), _output(json))
+    sweeping = commands.Sweeping(file, output, resume, executor, address)
+    return commands.sweep(sweeping, _output(json, report=report))
 
 
 @app.command()
@@ -350,6 +369,44 @@ def validate(
 
 @app.command()
 @_guarded
+def explain(
+    topology: TopologyArgument,
+    workload: WorkloadArgument,
+    run_file: Annotated[Path, typer.Argument(metavar="RUN", help="A run file that -o has saved.")],
+    by: Annotated[
+        str, typer.Option("--by", help="Rows of the table: type, domain, hour or tenant.")
+    ] = "type",
+    blocks: Annotated[int, typer.Option("--blocks", help="Idle blocks shown at most.")] = 10,
+    load: LoadOption = None,
+    select: SelectOption = None,
+    format: FormatOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    profile: ProfileOption = None,
+    reference: ReferenceOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> int:
+    r"""Say where a saved run's idle time went, and which jobs could have used it, or why not.
+
+    \b
+    fleetfit run demo-mixed demo-day --policy easy_backfill -o run.json
+    fleetfit explain demo-mixed demo-day run.json
+    fleetfit explain demo-mixed demo-day run.json --by tenant --blocks 3
+    """
+    from scheduler import commands
+
+    return commands.explain(
+        _inputs(topology, workload, load, select, format, since, until, profile, reference),
+        run_file,
+        by,
+        blocks,
+        _output(json),
+    )
+
+
+@app.command()
+@_guarded
 def verify(
     topology: TopologyArgument,
     workload: WorkloadArgument,
@@ -383,6 +440,101 @@ def verify(
 
 @app.command()
 @_guarded
+def report(
+    words: ResultsArgument,
+    output: PageOption,
+    load: LoadOption = None,
+    select: SelectOption = None,
+    format: FormatOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    profile: ProfileOption = None,
+    reference: ReferenceOption = None,
+    debug: DebugOption = False,
+) -> int:
+    r"""Write saved results as one page that opens in any browser, offline, and prints.
+
+    \b
+    fleetfit compare demo-mixed demo-day --replays 8 -o runs
+    fleetfit report runs -o page.html
+    fleetfit report my-fleet.yaml my-jobs.yaml run.json -o page.html
+    """
+    from scheduler import commands
+
+    return commands.report(
+        commands.Reporting(words, output),
+        _inputs("", "", load, select, format, since, until, profile, reference),
+    )
+
+
+@app.command()
+@_guarded
+def figure(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="waterfall, policies, idle, queue, schedule, or energy."
+        ),
+    ],
+    words: ResultsArgument,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The figure, .svg or .png; its data lies beside it as .csv.",
+            show_default=False,
+        ),
+    ],
+    load: LoadOption = None,
+    select: SelectOption = None,
+    format: FormatOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    profile: ProfileOption = None,
+    reference: ReferenceOption = None,
+    debug: DebugOption = False,
+) -> int:
+    r"""Draw one figure of saved results for a paper, with the data behind it.
+
+    \b
+    fleetfit compare demo-mixed demo-day --replays 8 -o runs
+    fleetfit figure waterfall runs -o waterfall.svg
+    """
+    from scheduler import commands
+
+    return commands.figure(
+        commands.Drawing(name, words, output),
+        _inputs("", "", load, select, format, since, until, profile, reference),
+    )
+
+
+@app.command()
+@_guarded
+def ui(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Where results lie.", show_default=False)
+    ] = Path(),
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="0: any free one.")
+    ] = 0,
+    browse: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    debug: DebugOption = False,
+) -> int:
+    r"""Look at the results of a folder in a browser, and start a small run; this machine only.
+
+    \b
+    fleetfit ui
+    fleetfit ui results --open
+    """
+    from scheduler import commands
+
+    return commands.ui(folder, port, show=browse)
+
+
+@app.command()
+@_guarded
 def estimate(
     model: ModelOption = None,
     precision: PrecisionOption = "bf16",
@@ -397,6 +549,7 @@ def estimate(
     ttft: TtftOption = "2 s",
     tpot: TpotOption = "100 ms",
     runs: RunsOption = None,
+    cross_validate: CrossValidateOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> int:
@@ -424,6 +577,7 @@ def estimate(
             ttft,
             tpot,
             runs,
+            cross_validate,
         ),
         _output(json),
     )
@@ -479,16 +633,21 @@ def _replaying(
     account: str,
     executor: str | None,
     address: str | None,
+    relative_width: float | None = None,
 ) -> Replaying:
     from scheduler.commands import Replaying
 
-    return Replaying(replays, seed, noise, information, horizon, account, executor, address)
+    return Replaying(
+        replays, seed, noise, information, horizon, account, executor, address, relative_width
+    )
 
 
-def _output(json: bool, plot: bool = False, path: Path | None = None) -> Output:
+def _output(
+    json: bool, plot: bool = False, path: Path | None = None, report: Path | None = None
+) -> Output:
     from scheduler.commands import Output
 
-    return Output(json, plot, path)
+    return Output(json, plot, path, report)
 
 
 def main() -> None:

@@ -42,6 +42,19 @@ ReplaysOption = Annotated[
         "--replays", "-n", min=1, metavar="N", help="Replays of each policy, one seed each."
     ),
 ]
+RelativeWidthOption = Annotated[
+    float | None,
+    typer.Option(
+        "--relative-width",
+        min=1e-6,
+        max=10.0,
+        metavar="SHARE",
+        help="Stop before the last replay, once each policy's 95 % interval of mean completion "
+        "time is no longer than this share of it, such as 0.05. [default: play them all]",
+        show_default=False,
+        rich_help_panel=_PLAY,
+    ),
+]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, metavar="SEED", help="First seed.", rich_help_panel=_PLAY)
 ]
@@ -192,9 +205,31 @@ PlotOption = Annotated[
     bool,
     typer.Option(
         "--plot",
-        help="Also draw where capacity goes, cause by cause.",
+        help="Also draw where capacity goes, cause by cause, and the queue over time.",
         show_default=False,
         rich_help_panel=_OUTPUT,
+    ),
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Also write a page that opens in any browser, offline.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+PageOption = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="The page.", show_default=False),
+]
+ResultsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[TOPOLOGY WORKLOAD] RESULT...",
+        help="Runs or a folder that -o has saved, or the folder of a sweep; what it was made "
+        "from, if it does not say so.",
     ),
 ]
 OutputOption = Annotated[
@@ -273,6 +308,14 @@ RunsOption = Annotated[
         metavar="FILE",
         help="A CSV of published training runs or inference measurements: predict each row "
         "and show how far off.",
+        show_default=False,
+    ),
+]
+CrossValidateOption = Annotated[
+    bool,
+    typer.Option(
+        "--cross-validate",
+        help="With --runs: also the errors with constants fitted without each source in turn.",
         show_default=False,
     ),
 ]

@@ -64,6 +64,12 @@ class TestOneJob:
             assert word in out
         assert "of high confidence" in out
 
+    def test_replicas_without_tokens_tell_a_latency(self, call: Call) -> None:
+        code, out, _ = call("--model", "resnet-50", "--serve", "--on", "l40s", "--count", 1)
+        assert code == 0
+        assert "latency" in out
+        assert "token" not in out
+
     def test_all_types_in_a_table_with_bars(
         self, call: Call, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -153,6 +159,9 @@ class TestOneJob:
         assert "--all-types: goes without --on" in err
         path = saved(tmp_path, TRAINING)
         assert call("--runs", path, "--model", "llama-3-8b")[0] == 2
+        code, _, err = call("--model", "llama-3-8b", "--on", "H100", "--cross-validate")
+        assert code == 2
+        assert "--cross-validate: goes with --runs" in err
         code, _, err = call("--model", "llama-3-8b", "--on", "H100", "--serve", "--ttft", "2")
         assert code == 2
         assert "--ttft: a time needs a unit" in err
@@ -182,6 +191,31 @@ class TestPublishedRuns:
         assert set(data["unpredicted"]) == {"d", "e"}
         assert "not predicted: d: unknown accelerator" in err
         assert "does not support bf16" in err
+
+    def test_sources_left_out(self, call: Call, tmp_path: Path) -> None:
+        """Two sources whose figures follow the formula are predicted from one another."""
+        header, *rows = TRAINING.splitlines()
+        made = [header]
+        for i in range(24):
+            cells = rows[i % 2].split(",")
+            cells[0], cells[4], cells[8] = f"r{i}", str(2 + i), f"lab{i % 2}"
+            made.append(",".join(cells))
+        path = saved(tmp_path, "\n".join(made))
+        data = json.loads(call("--runs", path, "--json")[1])
+        by_id = {p["id"]: p["predicted"] for p in data["predictions"]}
+        for i, line in enumerate(made[1:], 1):
+            cells = line.split(",")
+            cells[7] = str(by_id[cells[0]])
+            made[i] = ",".join(cells)
+        path = saved(tmp_path, "\n".join(made))
+        code, out, _ = call("--runs", path, "--cross-validate", "--json")
+        assert code == 0
+        left_out = json.loads(out)["leave_one_source_out"]
+        assert left_out["rows"] == 24
+        assert left_out["median_relative_error"] < 0.3
+        code, _, err = call("--runs", saved(tmp_path, INFERENCE), "--cross-validate")
+        assert code == 2
+        assert "--cross-validate: goes with tables of training runs" in err
 
     def test_inference_measurements(self, call: Call, tmp_path: Path) -> None:
         code, out, err = call("--runs", saved(tmp_path, INFERENCE), "--json")

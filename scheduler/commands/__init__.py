@@ -5,24 +5,33 @@ from __future__ import annotations
 from scheduler.commands.checking import validate, verify
 from scheduler.commands.estimating import Question, estimate
 from scheduler.commands.executing import Executing, execute
+from scheduler.commands.explaining import explain
 from scheduler.commands.listing import list_names
 from scheduler.commands.options import Inputs, Output, Replaying
 from scheduler.commands.playing import demo, play
+from scheduler.commands.reporting import Reporting, report
+from scheduler.commands.showing import Drawing, figure, ui
 from scheduler.commands.sweeping import Sweeping, sweep
 
 __all__ = [
+    "Drawing",
     "Executing",
     "Inputs",
     "Output",
     "Question",
     "Replaying",
+    "Reporting",
     "Sweeping",
     "demo",
     "estimate",
     "execute",
+    "explain",
+    "figure",
     "list_names",
     "play",
+    "report",
     "sweep",
+    "ui",
     "validate",
     "verify",
 ]

@@ -22,9 +22,9 @@ from scheduler.io.published_inference import MEASURED_COLUMNS, read_published_in
 from scheduler.io.published_runs import read_published_runs
 from scheduler.io.quantities import POSITIVE, TIME, QuantityError, parse_quantity
 from scheduler.physics.precision import find_precision
-from scheduler.physics.predictions import Report
+from scheduler.physics.predictions import Errors, Report
 from scheduler.physics.published_serving import predict_inference
-from scheduler.physics.published_training import predict_runs
+from scheduler.physics.published_training import leave_one_source_out, predict_runs
 from scheduler.physics.step_time import PRECISION_ALIASES
 from scheduler.physics.type_estimates import (
     TypeEstimate,
@@ -41,6 +41,7 @@ from scheduler.report.estimates import (
     estimate_table,
     refusal_table,
 )
+from scheduler.report.words import percent
 
 TRAINING_HEADER: Final = ("tokens_per_s_per_device", "seq_len", "params_total_b")
 INFERENCE_HEADER: Final = (*MEASURED_COLUMNS, "isl", "osl")
@@ -68,6 +69,7 @@ class Question:
     ttft: str
     tpot: str
     runs: Path | None
+    cross_validate: bool = False
 
 
 def estimate(asked: Question, output: Output) -> int:
@@ -102,6 +104,8 @@ def _checked(asked: Question) -> tuple[Model, tuple[AcceleratorType, ...], Servi
     """Return the model, the types and, for `--serve`, the service; or all faults at once."""
     faults: list[Fault] = []
     model = None
+    if asked.cross_validate:
+        faults.append(Fault("goes with --runs", "--cross-validate"))
     if asked.model is None:
         faults.append(Fault("is missing", "--model", allowed="see 'fleetfit list models'"))
     else:
@@ -226,7 +230,9 @@ def _show(rows: tuple[TypeEstimate, ...], asked: Question, model: Model, unit: s
     if not model.counts_tokens:
         how = "one sample a request" if asked.serve else f"{asked.batch} samples a step"
     what = f"{verb} {model.name} in {asked.precision}, {how}"
-    on = f"{asked.count} accelerator{'s' if asked.count > 1 else ''} on their usual network"
+    on = "1 accelerator"
+    if asked.count > 1:
+        on = f"{asked.count} accelerators on their usual network"
     console.print(f"{what}: {on}", markup=False)
     possible = [row for row in rows if row.work_per_s > 0]
     if len(rows) == 1 and possible:
@@ -249,12 +255,19 @@ def _compare_with_runs(asked: Question, path: Path, output: Output) -> int:
     if asked.model is not None or asked.on or asked.all_types:
         raise InputError([Fault("goes without --model, --on and --all-types", "--runs")])
     report = read_and_predict(path)
+    unseen = _of_unseen_sources(path) if asked.cross_validate else None
     if output.json:
-        print_json(report.as_dict())
+        extra = {} if unseen is None else {"leave_one_source_out": unseen.as_dict()}
+        print_json({**report.as_dict(), **extra})
     else:
         console = results_console()
         console.print(error_table(report))
         console.print(distribution_table(report.predictions))
+        if unseen is not None:
+            console.print(
+                f"With constants fitted anew without each row's whole source: {unseen.rows} rows,"
+                f" median {percent(unseen.median)}, p90 {percent(unseen.p90)}"
+            )
     for row, reason in list(report.unpredicted.items())[:SHOWN_UNPREDICTED]:
         say(f"not predicted: {row}: {reason}")
     if len(report.unpredicted) > SHOWN_UNPREDICTED:
@@ -262,6 +275,16 @@ def _compare_with_runs(asked: Question, path: Path, output: Output) -> int:
     if report.beyond_memory:
         say(f"predicted beyond our count of memory: {', '.join(report.beyond_memory)}")
     return 0 if report.predictions else 1
+
+
+def _of_unseen_sources(path: Path) -> Errors:
+    if _is_inference(read_header(path)):
+        raise InputError([Fault("goes with tables of training runs", "--cross-validate")])
+    return leave_one_source_out(read_published_runs(path).runs)
+
+
+def _is_inference(header: tuple[str, ...]) -> bool:
+    return any(column in header for column in INFERENCE_HEADER)
 
 
 def read_and_predict(path: Path) -> Report:
@@ -273,7 +296,7 @@ def read_and_predict(path: Path) -> Report:
         If it is neither, or faulty.
     """
     header = read_header(path)
-    if any(column in header for column in INFERENCE_HEADER):
+    if _is_inference(header):
         table = read_published_inference(path)
         return predict_inference(table.runs, unknown=table.unknown)
     if any(column in header for column in TRAINING_HEADER):

@@ -8,7 +8,13 @@ from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.units import GB, GIB
 from scheduler.policies import describe
 from scheduler.report import listing_table, results_console
-from scheduler.report.catalogues import UNSURE, UNSURE_NOTE, accelerator_table
+from scheduler.report.catalogues import (
+    PEAKS_NOTE,
+    UNSURE,
+    UNSURE_NOTE,
+    accelerator_tables,
+    model_table,
+)
 
 
 def list_names(what: str, output: Output) -> int:
@@ -29,8 +35,12 @@ def list_names(what: str, output: Output) -> int:
     if output.json:
         print_json({what: rows})
     elif what == "accelerators":
-        console.print(accelerator_table(rows, console.width))
-        console.print(f"{UNSURE} {UNSURE_NOTE}", markup=False)
+        for table in accelerator_tables(rows, console.width):
+            console.print(table)
+        for note in (f"{UNSURE} {UNSURE_NOTE}", PEAKS_NOTE, "sources and dates: --json"):
+            console.print(note, markup=False)
+    elif what == "models":
+        console.print(model_table(rows, console.width))
     else:
         console.print(listing_table(rows))
     return 0
@@ -91,6 +101,15 @@ def _model_rows() -> list[dict[str, object]]:
             "parameters_1e9": round(m.parameters / 1e9, 2),
             "active_1e9": round(m.active_parameters / 1e9, 2),
             "layers": m.layers,
+            "hidden": m.hidden or None,
+            "heads": m.heads or None,
+            "kv_heads": m.kv_heads or None,
+            "vocabulary": m.vocabulary or None,
+            "experts": m.experts or None,
+            "experts_per_token": m.experts_per_token or None,
+            "kv_values_per_token_layer": m.kv_values_per_token_layer or None,
+            "flops_per_sample": m.flops_per_sample or None,
+            "source": m.source,
         }
         for m in models().values()
     ]

@@ -10,12 +10,17 @@ from typing import Final, TypeVar
 from scheduler import api
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.problem import Problem
+from scheduler.core.sweep import Until
 from scheduler.execute import EXECUTORS, Executor
-from scheduler.policies import INFORMATION_LEVELS, Information, names
+from scheduler.policies import INFORMATION_LEVELS, Information, known, names
 from scheduler.simulate import ACCOUNTS, Account
 
 NOISE_SIGMA: Final = 0.1
 """Noise on run times where several replays are asked for and nothing is said."""
+
+
+WATCHED: Final = "mean_jct_s"
+"""Whose interval says when replays are enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,12 @@ class Replaying:
     account: str
     executor: str | None
     address: str | None
+    relative_width: float | None = None
+
+    @property
+    def until(self) -> Until | None:
+        """When to stop early."""
+        return None if self.relative_width is None else Until(WATCHED, self.relative_width)
 
     @property
     def noise_sigma(self) -> float:
@@ -61,6 +72,7 @@ class Output:
     json: bool
     plot: bool = False
     path: Path | None = None
+    report: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +126,12 @@ def one_of(name: str, known: Sequence[Name], option: str, faults: list[Fault]) -
 
 
 def _policy_faults(policies: Sequence[str], option: str) -> list[Fault]:
-    known = names()
+    everyone = names()
+    allowed = f"{', '.join(everyone)}, or ORDER+ADMISSION+PLACEMENT"
     faults = [
-        Fault("unknown policy", option, "", name, ", ".join(known), nearest_name(name, known))
+        Fault("unknown policy", option, "", name, allowed, nearest_name(name, everyone))
         for name in dict.fromkeys(policies)
-        if name not in known
+        if not known(name)
     ]
     twice = [name for name in dict.fromkeys(policies) if policies.count(name) > 1]
     return faults + [Fault("named twice", option, value=name) for name in twice]

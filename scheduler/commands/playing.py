@@ -20,6 +20,7 @@ from scheduler.commands.options import (
     load_problem,
 )
 from scheduler.commands.printing import print_json, say
+from scheduler.commands.reporting import command_of, prepare_page, report_results
 from scheduler.core.errors import Fault, InputError
 from scheduler.core.problem import Problem
 from scheduler.execute import ExecutionError, Executor, ReplayResult, fingerprint, replay
@@ -43,6 +44,7 @@ from scheduler.report import (
     violations_line,
     words_console,
 )
+from scheduler.report.queue_plot import queue_plot
 
 SHOWN_VIOLATIONS: Final = 20
 DEMO_TOPOLOGY: Final = "demo-mixed"
@@ -73,19 +75,28 @@ def play(
     choices = checked(policies, replaying, output, option)
     if output.path is not None:
         _prepare(output.path)
+    if output.report is not None:
+        prepare_page(output.report, "--report")
     problem = load_problem(inputs)
     _explain_rejections(problem)
-    results = _replay(problem, choices, replaying, output.path is not None)
+    keep_runs = output.path is not None or output.report is not None or output.plot
+    results = _replay(problem, choices, replaying, keep_runs)
+    played = len(results) // len(choices.policies)
+    if played < replaying.replays:
+        say(f"{played} of {replaying.replays} replays were enough")
     made_from = _made_from(inputs, problem, replaying)
     if output.path is not None:
         _save(results, output.path, made_from)
     summaries = summarise(results)
+    if output.report is not None:
+        command = command_of(inputs, policies, replaying)
+        report_results(problem, results, summaries, made_from, command, output.report)
     if output.json:
         print_json(
             compare_object(summaries, made_from) if many else run_object(summaries[0], made_from)
         )
     else:
-        _show(problem, summaries, replaying, plot=output.plot)
+        _show(problem, summaries, replaying, results, plot=output.plot)
     return _complain_of_violations(summaries)
 
 
@@ -134,6 +145,7 @@ def _replay_on(
             account=choices.account,
             keep_runs=keep_runs,
             progress=progress,
+            until=replaying.until,
         )
 
 
@@ -148,7 +160,7 @@ def _made_from(inputs: Inputs, problem: Problem, replaying: Replaying) -> dict[s
         "offered_load": load if math.isfinite(load) else None,
         "noise_sigma": replaying.noise_sigma,
         "jobs": len(problem.workload.jobs),
-    }
+    } | ({} if inputs.load is None else {"load": inputs.load})
 
 
 def _save(results: Sequence[ReplayResult], path: Path, made_from: dict[str, Any]) -> None:
@@ -193,7 +205,12 @@ def _explain_rejections(problem: Problem) -> None:
 
 
 def _show(
-    problem: Problem, summaries: Sequence[Summary], replaying: Replaying, *, plot: bool
+    problem: Problem,
+    summaries: Sequence[Summary],
+    replaying: Replaying,
+    results: Sequence[ReplayResult],
+    *,
+    plot: bool,
 ) -> None:
     """Print the tables and the answer."""
     console = results_console()
@@ -215,6 +232,9 @@ def _show(
     if plot:
         for summary in summaries:
             console.print(Waterfall(summary))
+        for result in results:
+            if result.run is not None and result.cell.seed == replaying.seed:
+                console.print(queue_plot(problem, result.run))
     _print_lines(console, *verdict_lines(summaries), violations_line(summaries))
 
 

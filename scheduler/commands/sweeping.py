@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -14,6 +14,7 @@ from typing import Final
 from scheduler import api
 from scheduler.commands.options import Output, one_of
 from scheduler.commands.printing import print_json, say
+from scheduler.commands.reporting import prepare_page, report_folder
 from scheduler.core.errors import Fault, FleetfitError, InputError
 from scheduler.core.problem import Problem
 from scheduler.core.sweep import InputFile, Scenario, Sweep
@@ -51,6 +52,8 @@ class Sweeping:
 def sweep(sweeping: Sweeping, output: Output) -> int:
     """Play a sweep file; return 1 if a cell failed or broke a rule, 130 if it was stopped."""
     executor = _executor(sweeping)
+    if output.report is not None:
+        prepare_page(output.report, "--report")
     spec = read_sweep(sweeping.file)
     groups = _groups(spec, str(sweeping.file))
     grid = Grid(spec.title, groups, spec.policies, spec.seeds)
@@ -79,6 +82,8 @@ def sweep(sweeping: Sweeping, output: Output) -> int:
         _hint(sweeping)
         return EXIT_INTERRUPTED
     _show(grid, found, output)
+    if output.report is not None:
+        report_folder(sweeping.results, output.report)
     _say_what_was_done(grid, found, sweeping)
     broken = _say_violations(grid, found)
     _say_failures(grid, found.failures)
@@ -189,7 +194,8 @@ def _tidy_stop() -> Iterator[Callable[[], bool]]:
         if pressed:
             raise KeyboardInterrupt
         pressed.append(signum)
-        say("stopping when the running cells have finished; Ctrl-C again stops at once")
+        with suppress(RuntimeError):  # the signal may come amid another line being printed
+            say("stopping when the running cells have finished; Ctrl-C again stops at once")
 
     before = signal.signal(signal.SIGINT, on_interrupt)
     try:

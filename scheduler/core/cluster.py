@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+OutageKind = Literal["down", "drain"]
 FabricKind = Literal["tree", "fat_tree", "rail", "torus", "dragonfly", "edges"]
 
 
@@ -105,6 +106,10 @@ class Node:
         Per accelerator, one direction, out of the node.
     overhead_w : float
         Host power (CPUs, fans, NICs) while the node is on.
+    labels : tuple of (str, str)
+        What jobs may ask for, sorted by name (``("region", "eu")``).
+    cpus, host_memory_bytes : float
+        What jobs that ask for it may share; infinite: not counted.
     """
 
     id: str
@@ -113,6 +118,9 @@ class Node:
     scaleup_bytes_per_s: float
     nic_bytes_per_s: float
     overhead_w: float = 0.0
+    labels: tuple[tuple[str, str], ...] = ()
+    cpus: float = float("inf")
+    host_memory_bytes: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,28 +221,82 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A node that is down from `start_s` to `end_s` (drain or maintenance)."""
+    """A node that is out of use from `start_s` to `end_s`.
+
+    Parameters
+    ----------
+    node : str
+        Node id.
+    start_s, end_s : float
+        Half-open.
+    kind : {"down", "drain"}
+        ``down``: switched off, whatever runs there is lost like in a failure. ``drain``:
+        nothing new starts there; what runs goes on to its end, and so does the power.
+    """
 
     node: str
     start_s: float
     end_s: float
+    kind: OutageKind = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Nodes kept for some over a window.
+
+    As it begins, preemptible jobs of others are preempted there and replicas stopped; jobs
+    that are not preemptible go on to their end. While it lasts, nothing of others starts.
+
+    Parameters
+    ----------
+    name : str
+        Unique.
+    nodes : tuple of str
+        Node ids.
+    start_s, end_s : float
+        Half-open.
+    tenants, jobs : tuple of str
+        Tenants and job ids that may use them.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    start_s: float
+    end_s: float
+    tenants: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FailureModel:
-    """Random node failures.
+    """Random failures; times between failures are exponential, repair times lognormal.
 
     Parameters
     ----------
     node_mtbf_s : float
-        Mean time between failures of one node (exponential); infinity: never.
+        Mean time between failures of one node; infinity: never.
     repair_s : float
-        Median repair time; repair times are lognormal with `repair_sigma`.
+        Median repair time of a node; repair times are lognormal with `repair_sigma`.
+    repair_sigma : float
+        Of every repair time.
+    accelerator_mtbf_s, accelerator_repair_s : float
+        The same of one accelerator: the gang on it is lost, the rest of the node works on.
+    switch_mtbf_s, switch_repair_s : float
+        The same of one switch, which takes along every node of its domain: the innermost
+        level above the node.
+    crash_accelerator_s : float
+        Mean accelerator-time that a job holds between two crashes of its own (software,
+        network, user): it loses what came after its last checkpoint, no node goes down.
     """
 
     node_mtbf_s: float = float("inf")
     repair_s: float = 4 * 3600.0
     repair_sigma: float = 0.8
+    accelerator_mtbf_s: float = float("inf")
+    accelerator_repair_s: float = 12 * 3600.0
+    switch_mtbf_s: float = float("inf")
+    switch_repair_s: float = 2 * 3600.0
+    crash_accelerator_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +321,8 @@ class Cluster:
         Latency between two pods of one site.
     source, licence : str
         Where the figures come from.
+    reservations : tuple of Reservation
+        Nodes kept for some.
     """
 
     name: str
@@ -271,6 +335,7 @@ class Cluster:
     spine_latency_s: float = 5e-6
     source: str = ""
     licence: str = ""
+    reservations: tuple[Reservation, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "accelerators", MappingProxyType(dict(self.accelerators)))

@@ -54,7 +54,7 @@ class Metrics:
     preemptions, resizes, moves, restarts : int
         Allocations that a policy cut short, by what came next: the job waits (preemption),
         goes on at once in another mode (resize) or in the same mode (move); restarts are
-        allocations that a node failure cut short.
+        allocations that a failure or a crash cut short.
     lost_accelerator_s : float
         Held accelerator-time whose work was undone.
     slo_attainment : float
@@ -182,7 +182,9 @@ def _cuts(run: Run) -> dict[str, int]:
     """Return how many allocations were cut short, by what happened to the job."""
     fell: dict[int, set[int]] = {}
     for down in run.downs:
-        fell.setdefault(down.node, set()).add(down.start_us)
+        if not down.count:
+            fell.setdefault(down.node, set()).add(down.start_us)
+    crashed = {(crash.job, crash.at_us) for crash in run.crashes}
     by_job: dict[int, list[Allocation]] = {}
     for a in run.allocations:
         by_job.setdefault(a.job, []).append(a)
@@ -191,9 +193,11 @@ def _cuts(run: Run) -> dict[str, int]:
         history.sort(key=lambda a: a.start_us)
         for i, a in enumerate(history):
             later = history[i + 1] if i + 1 < len(history) else None
-            if later is None and (job in run.finished_us or a.end_us >= run.horizon_us):
+            ended = job in run.finished_us or job in run.killed_us
+            if later is None and (ended or a.end_us >= run.horizon_us):
                 continue
-            if any(a.end_us in fell.get(node, ()) for node in a.placement.nodes):
+            fallen = any(a.end_us in fell.get(node, ()) for node in a.placement.nodes)
+            if fallen or (job, a.end_us) in crashed:
                 counts["restart"] += 1
             elif later is None or later.start_us > a.end_us:
                 counts["preemption"] += 1

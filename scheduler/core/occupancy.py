@@ -39,6 +39,19 @@ class Layout:
         ``(type_index, level) -> tuple of DomainPools`` for level 1 and up.
     """
 
+    __slots__ = (
+        "_singles",
+        "domains_of",
+        "node_bit",
+        "node_pool",
+        "node_position",
+        "pool_nodes",
+        "pool_size",
+        "pool_type",
+        "problem",
+        "type_pools",
+    )
+
     def __init__(self, problem: Problem) -> None:
         nodes = len(problem.cluster.nodes)
         self.problem = problem
@@ -60,6 +73,17 @@ class Layout:
         }
         self.pool_type = [pool.type_index for pool in problem.pools]
         self.pool_size = [pool.size for pool in problem.pools]
+        self.pool_nodes = [pool.nodes for pool in problem.pools]
+        self.node_bit = [1 << position for position in self.node_position]
+        self._singles: list[dict[int, Placement]] = [{} for _ in range(nodes)]
+
+    def single(self, node: int, count: int) -> Placement:
+        """Return the placement of `count` accelerators on one node, the same object each time."""
+        made = self._singles[node]
+        placement = made.get(count)
+        if placement is None:
+            placement = made[count] = Placement((node,), (count,))
+        return placement
 
 
 class Occupancy:
@@ -75,7 +99,15 @@ class Occupancy:
         Free accelerators by pool and by type.
     down : set of int
         Nodes that are down.
+    touched : list of int
+        Pools whose free accelerators changed, in order, with repeats; whoever keeps books on
+        them empties it.
     """
+
+    __slots__ = (
+        "counts", "down", "free", "layout", "masks", "pool_free", "returned", "touched",
+        "type_free",
+    )  # fmt: skip
 
     def __init__(self, layout: Layout) -> None:
         pools = layout.problem.pools
@@ -86,6 +118,8 @@ class Occupancy:
         self.pool_free = [0] * len(pools)
         self.type_free = [0] * len(layout.problem.types)
         self.down: set[int] = set()
+        self.touched: list[int] = []
+        self.returned: list[int] = []
         for p, pool in enumerate(pools):
             self.masks.append([0] * pool.size + [(1 << len(pool.nodes)) - 1])
             self.counts.append([0] * pool.size + [len(pool.nodes)])
@@ -104,6 +138,8 @@ class Occupancy:
         twin.pool_free = self.pool_free.copy()
         twin.type_free = self.type_free.copy()
         twin.down = self.down.copy()
+        twin.touched = []
+        twin.returned = []
         return twin
 
     # --- changes -----------------------------------------------------------------
@@ -116,16 +152,23 @@ class Occupancy:
         ValueError
             If a node has too few free accelerators or is down.
         """
-        for node, count in zip(placement.nodes, placement.counts, strict=True):
-            if self.free[node] < count or node in self.down:
-                raise ValueError(f"node {node} has {self.free[node]} free, {count} asked")
-        for node, count in zip(placement.nodes, placement.counts, strict=True):
+        nodes, counts, free = placement.nodes, placement.counts, self.free
+        for node, count in zip(nodes, counts, strict=True):
+            if free[node] < count:  # a node that is down has none free
+                raise ValueError(f"node {node} has {free[node]} free, {count} asked")
+        if len(nodes) == 1:  # the usual case, without a loop
+            self._shift(nodes[0], -counts[0])
+            return
+        for node, count in zip(nodes, counts, strict=True):
             self._shift(node, -count)
 
     def give(self, placement: Placement) -> None:
         """Release `placement` (parts on nodes that are down stay unavailable)."""
+        down = self.down
         for node, count in zip(placement.nodes, placement.counts, strict=True):
-            if node not in self.down:
+            if node in down:
+                self.returned.append(node)
+            else:
                 self._shift(node, count)
 
     def fits(self, placement: Placement) -> bool:
@@ -134,25 +177,29 @@ class Occupancy:
         return all(free[n] >= c for n, c in zip(placement.nodes, placement.counts, strict=True))
 
     def set_down(self, node: int) -> None:
-        """Take an emptied node out of service."""
+        """Take a node out of service; what is held there stays held."""
         self._shift(node, -self.free[node])
-        pool, bit = self.layout.node_pool[node], 1 << self.layout.node_position[node]
+        pool, bit = self.layout.node_pool[node], self.layout.node_bit[node]
         self.masks[pool][0] &= ~bit
         self.counts[pool][0] -= 1
         self.down.add(node)
 
-    def set_up(self, node: int) -> None:
-        """Bring a node back, empty."""
+    def set_up(self, node: int, free: int | None = None) -> None:
+        """Bring a node back with `free` accelerators; by default all of them."""
+        pool, bit = self.layout.node_pool[node], self.layout.node_bit[node]
         self.down.remove(node)
-        pool, bit = self.layout.node_pool[node], 1 << self.layout.node_position[node]
         self.masks[pool][0] |= bit
         self.counts[pool][0] += 1
-        self._shift(node, self.layout.pool_size[pool])
+        self._shift(node, self.layout.pool_size[pool] if free is None else free)
+
+    def withhold(self, node: int, count: int) -> None:
+        """Take `count` free accelerators of a node out of service (negative: back)."""
+        self._shift(node, -count)
 
     def _shift(self, node: int, delta: int) -> None:
         layout = self.layout
         pool = layout.node_pool[node]
-        bit = 1 << layout.node_position[node]
+        bit = layout.node_bit[node]
         before = self.free[node]
         after = before + delta
         masks, counts = self.masks[pool], self.counts[pool]
@@ -163,13 +210,42 @@ class Occupancy:
         self.free[node] = after
         self.pool_free[pool] += delta
         self.type_free[layout.pool_type[pool]] += delta
+        self.touched.append(pool)
 
     # --- search ------------------------------------------------------------------
 
     def slots(self, pool: int, per_node: int) -> int:
         """Return how many slots of `per_node` accelerators the pool has free."""
+        if self.pool_free[pool] < per_node:
+            return 0
+        if per_node == 1:
+            return self.pool_free[pool]
         counts = self.counts[pool]
-        return sum(counts[f] * (f // per_node) for f in range(per_node, len(counts)))
+        if 2 * per_node >= len(counts):  # a node holds one slot at most
+            return sum(counts[per_node:])
+        total = 0
+        for f in range(per_node, len(counts)):
+            total += counts[f] * (f // per_node)
+        return total
+
+    def holds(self, mode: Mode) -> bool:
+        """Return whether `find` would find a placement, without looking for the best one."""
+        for group in mode.groups:
+            if self.type_free[group.type_index] < group.count:
+                return False
+        first = mode.groups[0]
+        if mode.level == 0:
+            return any(
+                self.pool_free[p] >= first.count and any(self.counts[p][first.count :])
+                for p in self.layout.type_pools[first.type_index]
+            )
+        for entry in self.layout.domains_of.get((first.type_index, mode.level), ()):
+            if self._has_room(first, entry.pools) and all(
+                self._has_room(g, self._pools_within(entry.domain, mode.level, g.type_index))
+                for g in mode.groups[1:]
+            ):
+                return True
+        return False
 
     def find(
         self, mode: Mode, fit: Fit = "best", barred: Set[int] = frozenset()
@@ -188,23 +264,32 @@ class Occupancy:
             Pools to leave alone; a domain that contains one of the mode's types only in part
             is used for the rest.
         """
-        if any(self.type_free[g.type_index] < g.count for g in mode.groups):
-            return None
+        type_free = self.type_free
+        for group in mode.groups:
+            if type_free[group.type_index] < group.count:
+                return None
         if mode.level == 0:
             return self._find_in_node(mode.groups[0], fit, barred)
         return self._find_in_domain(mode, fit, barred)
 
     def _find_in_node(self, group: Group, fit: Fit, barred: Set[int]) -> Placement | None:
         count = group.count
+        pool_free = self.pool_free
         best: tuple[int, int] | None = None  # (free on the node, pool)
         for pool in self.layout.type_pools[group.type_index]:
-            if pool in barred:
+            if pool_free[pool] < count or pool in barred:
+                continue
+            if fit == "first":
+                union = 0
+                for mask in self.masks[pool][count:]:
+                    union |= mask
+                if union:
+                    position = (union & -union).bit_length() - 1
+                    return self.layout.single(self.layout.pool_nodes[pool][position], count)
                 continue
             counts = self.counts[pool]
             for f in range(count, len(counts)):
                 if counts[f]:
-                    if fit == "first":
-                        return self._lowest(pool, count)
                     if best is None or f < best[0]:
                         best = (f, pool)
                     break
@@ -213,15 +298,9 @@ class Occupancy:
         if best is None:
             return None
         f, pool = best
-        position = _lowest_bit(self.masks[pool][f])
-        return Placement((self.layout.problem.pools[pool].nodes[position],), (count,))
-
-    def _lowest(self, pool: int, count: int) -> Placement:
-        union = 0
-        for mask in self.masks[pool][count:]:
-            union |= mask
-        node = self.layout.problem.pools[pool].nodes[_lowest_bit(union)]
-        return Placement((node,), (count,))
+        mask = self.masks[pool][f]
+        position = (mask & -mask).bit_length() - 1
+        return self.layout.single(self.layout.pool_nodes[pool][position], count)
 
     def _find_in_domain(self, mode: Mode, fit: Fit, barred: Set[int]) -> Placement | None:
         first = mode.groups[0]
@@ -233,14 +312,9 @@ class Occupancy:
                 pools.append(self._pools_within(entry.domain, mode.level, group.type_index))
             if barred:
                 pools = [tuple(p for p in ps if p not in barred) for ps in pools]
-            if any(
-                sum(self.pool_free[p] for p in ps) < g.count
-                for g, ps in zip(mode.groups, pools, strict=True)
-            ):
+            if not all(map(self._has_room, mode.groups, pools)):
                 continue
-            if not all(self._has_room(g, ps) for g, ps in zip(mode.groups, pools, strict=True)):
-                continue
-            room = sum(self.pool_free[p] for ps in pools for p in ps)
+            room = sum([self.pool_free[p] for ps in pools for p in ps])
             if tightest is None or (room, entry.domain) < tightest:
                 tightest, chosen = (room, entry.domain), pools
             if fit == "first":
@@ -269,9 +343,14 @@ class Occupancy:
 
     def _has_room(self, group: Group, pools: Sequence[int]) -> bool:
         whole, rest = divmod(group.count, group.per_node)
-        slots = sum(self.slots(p, group.per_node) for p in pools)
         if not rest:
-            return slots >= whole
+            slots = 0
+            for p in pools:
+                slots += self.slots(p, group.per_node)
+                if slots >= whole:
+                    return True
+            return False
+        slots = sum([self.slots(p, group.per_node) for p in pools])
         # The remainder slot needs either a slot of its own or a node's leftover.
         if slots > whole:
             return True
@@ -300,7 +379,7 @@ class Occupancy:
             self._fill_rest(pools if not enough else order, rest, taken)
 
     def _fill_pool(self, pool: int, per_node: int, need: int, taken: dict[int, int]) -> int:
-        nodes = self.layout.problem.pools[pool].nodes
+        nodes = self.layout.pool_nodes[pool]
         for f in range(per_node, len(self.masks[pool])):
             mask = self.masks[pool][f]
             while mask and need:
@@ -316,7 +395,7 @@ class Occupancy:
     def _fill_rest(self, pools: Sequence[int], rest: int, taken: dict[int, int]) -> None:
         best: tuple[int, int] | None = None
         for pool in pools:
-            for node in self.layout.problem.pools[pool].nodes:
+            for node in self.layout.pool_nodes[pool]:
                 left = self.free[node] - taken.get(node, 0)
                 if left >= rest and (best is None or (left, node) < best):
                     best = (left, node)
@@ -324,7 +403,3 @@ class Occupancy:
                         break
         assert best is not None, "has_room said there is a place for the remainder"
         taken[best[1]] = taken.get(best[1], 0) + rest
-
-
-def _lowest_bit(mask: int) -> int:
-    return (mask & -mask).bit_length() - 1

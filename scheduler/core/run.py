@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from types import MappingProxyType
+from typing import overload
+
+import numpy as np
 
 from scheduler.core.ledger import Ledger
+from scheduler.core.workload import FloatArray, IntArray
 
 
 class Status(StrEnum):
@@ -67,6 +72,122 @@ class Allocation:
     placement: Placement
 
 
+class AllocationColumns(Sequence[Allocation]):
+    """Many allocations as columns, behind the sequence of `Allocation` that they stand for.
+
+    A million allocations are eight columns until somebody asks for one of them.
+
+    Parameters
+    ----------
+    job, mode, start_us, end_us, overhead_us : ndarray of int64, shape (n,)
+        As in `Allocation`.
+    work, lost_work : ndarray of float64, shape (n,)
+        As in `Allocation`.
+    placements : sequence of Placement
+        One each.
+    """
+
+    __slots__ = (
+        "_rows",
+        "end_us",
+        "job",
+        "lost_work",
+        "mode",
+        "overhead_us",
+        "placements",
+        "start_us",
+        "work",
+    )
+
+    def __init__(
+        self,
+        job: IntArray,
+        mode: IntArray,
+        start_us: IntArray,
+        end_us: IntArray,
+        overhead_us: IntArray,
+        work: FloatArray,
+        lost_work: FloatArray,
+        placements: Sequence[Placement],
+    ) -> None:
+        self.job = job
+        self.mode = mode
+        self.start_us = start_us
+        self.end_us = end_us
+        self.overhead_us = overhead_us
+        self.work = work
+        self.lost_work = lost_work
+        self.placements = placements
+        self._rows: tuple[Allocation, ...] | None = None
+
+    def in_order(self) -> AllocationColumns:
+        """Return the same allocations by (end, job, start)."""
+        order = np.lexsort((self.start_us, self.job, self.end_us))
+        return AllocationColumns(
+            self.job[order],
+            self.mode[order],
+            self.start_us[order],
+            self.end_us[order],
+            self.overhead_us[order],
+            self.work[order],
+            self.lost_work[order],
+            [self.placements[i] for i in order.tolist()],
+        )
+
+    def parts(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Return one entry per node of every placement: allocation, node, accelerators."""
+        spans = [p.nodes for p in self.placements]
+        lengths = np.fromiter(map(len, spans), np.int64, len(spans))
+        total = int(lengths.sum())
+        nodes = np.fromiter(chain.from_iterable(spans), np.int64, total)
+        counts = np.fromiter(
+            chain.from_iterable([p.counts for p in self.placements]), np.int64, total
+        )
+        return np.repeat(np.arange(len(spans)), lengths), nodes, counts
+
+    def __len__(self) -> int:
+        return len(self.placements)
+
+    @overload
+    def __getitem__(self, index: int) -> Allocation: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Allocation, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Allocation | tuple[Allocation, ...]:
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Allocation]:
+        return iter(self._all())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (AllocationColumns, tuple)):
+            return NotImplemented
+        return self._all() == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} allocations>"
+
+    def __reduce__(self) -> tuple[object, ...]:  # without the rows, which follow
+        columns = (self.job, self.mode, self.start_us, self.end_us, self.overhead_us)
+        return type(self), (*columns, self.work, self.lost_work, self.placements)
+
+    def _all(self) -> tuple[Allocation, ...]:
+        if self._rows is None:
+            columns = (
+                column.tolist()
+                for column in (
+                    *(self.job, self.mode, self.start_us, self.end_us, self.overhead_us),
+                    *(self.work, self.lost_work),
+                )
+            )
+            self._rows = tuple(map(Allocation, *columns, self.placements))
+        return self._rows
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaAllocation:
     """A replica of a service holding a placement; it serves after `overhead_us`."""
@@ -81,11 +202,45 @@ class ReplicaAllocation:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """A node that was down over ``[start_us, end_us)``."""
+    """What of a node was out of use over ``[start_us, end_us)``.
+
+    Parameters
+    ----------
+    node : int
+        Node index.
+    start_us, end_us : int
+        Whole microseconds.
+    count : int
+        Accelerators; 0: all of them, and the node was switched off.
+    cause : str
+        ``"down"`` the node, ``"accelerator"`` one that failed, ``"drain"`` those that
+        nothing holds any more on a node that is being emptied.
+    """
 
     node: int
     start_us: int
     end_us: int
+    count: int = 0
+    cause: str = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A job that stopped at `at_us` while its nodes stayed up.
+
+    Parameters
+    ----------
+    job : int
+        Position in `Workload.jobs`.
+    at_us : int
+        When.
+    node : int
+        Where one of its accelerators failed; -1: a crash of its own.
+    """
+
+    job: int
+    at_us: int
+    node: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +280,7 @@ class Run:
         When the replay ended; it starts at 0.
     ledger_end_us : int
         End of the period the ledger covers, at most `horizon_us`.
-    allocations : tuple of Allocation
+    allocations : sequence of Allocation
         By (end, job).
     replicas : tuple of ReplicaAllocation
         By (end, service).
@@ -151,6 +306,15 @@ class Run:
         Events the engine handled.
     solver : mapping of str to float
         Counters a solving policy kept (rounds, exact solves, worst gap).
+    killed_us : mapping of int to int
+        When each job that reached its time limit was ended.
+    cancelled : mapping of int to str
+        Jobs that can never start because one they need did not finish, and which.
+    crashes : tuple of Crash
+        By (instant, job).
+    rounds : mapping of str to tuple of float
+        Columns that a solving policy kept of its rounds: ``at_s``, ``gap``, and what one more
+        accelerator was worth, ``price <type>``.
     """
 
     policy: str
@@ -158,7 +322,7 @@ class Run:
     seed: int
     horizon_us: int
     ledger_end_us: int
-    allocations: tuple[Allocation, ...]
+    allocations: Sequence[Allocation]
     replicas: tuple[ReplicaAllocation, ...]
     downs: tuple[Down, ...]
     actual_work: tuple[float, ...]
@@ -174,9 +338,13 @@ class Run:
     carbon_g: float = 0.0
     events: int = 0
     solver: Mapping[str, float] = field(default_factory=dict)
+    killed_us: Mapping[int, int] = field(default_factory=dict)
+    cancelled: Mapping[int, str] = field(default_factory=dict)
+    crashes: tuple[Crash, ...] = ()
+    rounds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("finished_us", "rejected", "solver"):
+        for name in ("finished_us", "rejected", "solver", "killed_us", "cancelled", "rounds"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __reduce__(self) -> tuple[object, ...]:  # mapping proxies do not pickle

@@ -91,9 +91,22 @@ class JobClass:
         Time a start or restart holds the accelerators without progress.
     checkpoint_s : float
         Work is safe at multiples of this much running time; a failure loses what came after.
-        Preemption saves first and loses nothing.
+        Preemption saves first and loses nothing, unless `saves_state` says otherwise.
     mixed_types : int
         Accelerator types that one gang may mix, at most; 1: none. Needs a described model.
+    saves_state : bool
+        Whether a preempted job saves its state first; False: it loses what a failure would,
+        as jobs do that Slurm requeues.
+    labels : tuple of (str, str)
+        Labels that every node of its gangs must carry, sorted (``("region", "eu")``).
+    cpus, host_memory_bytes : float
+        Host resources that one of its accelerators takes along from its node (0: none).
+    group : str
+        Jobs that `apart` and `near` speak of; ``""``: those of this class.
+    apart : str or None
+        Level at which no two running jobs of the group share a domain.
+    near : str or None
+        Level at which it must share the domain of the group's running jobs, if there are any.
     """
 
     name: str
@@ -108,6 +121,13 @@ class JobClass:
     restart_s: float = 30.0
     checkpoint_s: float = 1800.0
     mixed_types: int = 1
+    saves_state: bool = True
+    labels: tuple[tuple[str, str], ...] = ()
+    cpus: float = 0.0
+    host_memory_bytes: float = 0.0
+    group: str = ""
+    apart: str | None = None
+    near: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +223,12 @@ class Jobs:
         NaN: none.
     tenant_index : ndarray of int64
         Position in `Workload.tenants`.
+    priority : ndarray of int64
+        Higher goes first, for policies that look at it; default 0.
+    limit_s : ndarray of float64
+        Held time, summed over all its allocations, after which a job is killed; NaN: none.
+    after : tuple of tuple of int
+        By job, the jobs that must have finished before it may start; empty: none has any.
     """
 
     ids: tuple[str, ...]
@@ -213,12 +239,29 @@ class Jobs:
     weight: FloatArray
     deadline_s: FloatArray
     tenant_index: IntArray
+    priority: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    limit_s: FloatArray = field(default_factory=lambda: np.zeros(0))
+    after: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        if len(self.priority) != n:
+            object.__setattr__(self, "priority", np.zeros(n, dtype=np.int64))
+        if len(self.limit_s) != n:
+            object.__setattr__(self, "limit_s", np.full(n, np.nan))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, index: IntArray) -> Jobs:
-        """Return the jobs at `index`, in that order."""
+        """Return the jobs at `index`, in that order; who needed one left out needs it no more."""
+        after: tuple[tuple[int, ...], ...] = ()
+        if self.after:
+            place = {old: new for new, old in enumerate(index.tolist())}
+            after = tuple(
+                tuple(sorted(place[k] for k in self.after[old] if k in place))
+                for old in index.tolist()
+            )
         return Jobs(
             tuple(self.ids[i] for i in index.tolist()),
             self.class_index[index],
@@ -228,6 +271,47 @@ class Jobs:
             self.weight[index],
             self.deadline_s[index],
             self.tenant_index[index],
+            self.priority[index],
+            self.limit_s[index],
+            after,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """What a tenant is entitled to.
+
+    A job of the tenant may start while the tenant then holds at most its quota. Beyond it, it
+    may borrow what other tenants leave unused of theirs, up to `borrow` accelerators: all
+    that have a quota of the kind together then hold at most the sum of these quotas.
+
+    Parameters
+    ----------
+    tenant : str
+        One of `Workload.tenants`.
+    share : float
+        Weight in fair sharing, positive.
+    quota : mapping of str to int
+        Accelerators by type name; types that are missing have no quota.
+    total : int or None
+        Accelerators of all types together; None: no quota.
+    borrow : int or None
+        Accelerators beyond a quota, at most; None: any number.
+    """
+
+    tenant: str
+    share: float = 1.0
+    quota: Mapping[str, int] = field(default_factory=dict)
+    total: int | None = None
+    borrow: int | None = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quota", MappingProxyType(dict(self.quota)))
+
+    def __reduce__(self) -> tuple[object, ...]:  # mapping proxies do not pickle
+        return (
+            type(self),
+            (self.tenant, self.share, dict(self.quota), self.total, self.borrow),
         )
 
 
@@ -253,6 +337,8 @@ class Workload:
         What `Jobs.tenant_index` points at.
     source, licence : str
         Where it comes from.
+    tenancies : tuple of Tenancy
+        Shares and quotas of tenants that have some, each tenant once.
     """
 
     name: str
@@ -265,6 +351,7 @@ class Workload:
     tenants: tuple[str, ...] = ("default",)
     source: str = ""
     licence: str = ""
+    tenancies: tuple[Tenancy, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "profiles", MappingProxyType(dict(self.profiles)))

@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,9 @@ RETRIES: Final = 3
 
 LOCAL: Final = "local"
 """The address that starts a Ray here, in Ray's own words."""
+
+STARTS: Final = 2
+"""Times that a local Ray is started: on a busy machine its own deadlines pass now and then."""
 
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -59,8 +62,13 @@ def is_available() -> bool:
 
 
 def stream(
-    problem: Problem, cells: Sequence[Cell], settings: Settings, *, address: str | None = None
-) -> Iterator[tuple[int, ReplayResult]]:
+    problem: Problem,
+    cells: Sequence[Cell],
+    settings: Settings,
+    *,
+    address: str | None = None,
+    ordered: bool = False,
+) -> Generator[tuple[int, ReplayResult]]:
     """Yield the position and result of each cell, as they finish.
 
     Parameters
@@ -70,6 +78,8 @@ def stream(
     address : str or None
         Address of a running Ray cluster (``host:6379``, ``auto``); None: the one that
         ``RAY_ADDRESS`` names, else a local one, which stays up until the process ends.
+    ordered : bool
+        Whether cells should finish about as listed, policies side by side.
 
     Raises
     ------
@@ -87,7 +97,7 @@ def stream(
     )
     shared = ray.put((problem, settings))
     try:
-        yield from _drain(ray, task, shared, cells)
+        yield from _drain(ray, task, shared, cells, ordered)
     except ray.exceptions.OutOfMemoryError:
         raise ExecutionError(
             "the workers ran out of memory; fewer jobs (--select), fewer workers "
@@ -97,30 +107,36 @@ def stream(
         raise ExecutionError(f"a replay was lost with its worker {RETRIES + 1} times") from None
     except ray.exceptions.RayTaskError as error:
         raise unwrapped(error) from None
-    except BaseException:  # Ctrl-C, or the reader stopped: running tasks end with their driver
+    except GeneratorExit:  # the reader has enough
+        raise
+    except BaseException:  # Ctrl-C: running tasks end with their driver
         ray.shutdown()
         raise
 
 
 def _drain(
-    ray: Any, task: Any, shared: Any, cells: Sequence[Cell]
+    ray: Any, task: Any, shared: Any, cells: Sequence[Cell], ordered: bool
 ) -> Iterator[tuple[int, ReplayResult]]:
     slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    batches = Batches(cells, slots)
+    batches = Batches(cells, slots, slowest_first=not ordered)
     flying: dict[Any, tuple[int, ...]] = {}
-    while True:
-        # One more than the slots, so that a worker never waits for its next batch.
-        while len(flying) <= slots and (batch := batches.next()):
-            names = [(cells[i].policy, cells[i].seed) for i in batch]
-            flying[task.remote([shared], names)] = batch
-        if not flying:
-            return
-        done, _ = ray.wait(list(flying), num_returns=1)
-        for reference in done:
-            batch = flying.pop(reference)
-            seconds, results = ray.get(reference)
-            batches.record(cells[batch[0]].policy, len(batch), seconds)
-            yield from zip(batch, results, strict=True)
+    try:
+        while True:
+            # One more than the slots, so that a worker never waits for its next batch.
+            while len(flying) <= slots and (batch := batches.next()):
+                names = [(cells[i].policy, cells[i].seed) for i in batch]
+                flying[task.remote([shared], names)] = batch
+            if not flying:
+                return
+            done, _ = ray.wait(list(flying), num_returns=1)
+            for reference in done:
+                batch = flying.pop(reference)
+                seconds, results = ray.get(reference)
+                batches.record(cells[batch[0]].policy, len(batch), seconds)
+                yield from zip(batch, results, strict=True)
+    finally:
+        for reference in flying:
+            ray.cancel(reference, force=True)
 
 
 def connect(address: str | None, store_bytes: int) -> tuple[Any, bool]:
@@ -245,18 +261,23 @@ def _start_local(ray: Any, environment: Mapping[str, str], **options: Any) -> No
     added = {k: v for k, v in wanted.items() if k not in os.environ}
     os.environ.update(added)  # inherited by Ray's processes
     try:
-        ray.init(
-            address=LOCAL,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **options,
-            **_short_folder(),
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ExecutionError(
-            f"Ray does not start here ({reason(error)}; --executor local does without)"
-        ) from error
+        for attempt in range(1, STARTS + 1):
+            try:
+                ray.init(
+                    address=LOCAL,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **options,
+                    **_short_folder(),
+                )
+                return
+            except Exception as error:  # Ray raises bare exceptions here
+                ray.shutdown()
+                if attempt == STARTS:
+                    raise ExecutionError(
+                        f"Ray does not start here ({reason(error)}; --executor local does without)"
+                    ) from error
     finally:
         for name in added:
             os.environ.pop(name, None)
@@ -291,11 +312,19 @@ def _join(address: str, named_by: str) -> Any:
         )
     except Exception as error:
         message = f"cannot join the Ray cluster: {reason(error)}"
-        raise InputError([Fault(message, file=named_by, value=address)]) from error
+        allowed = ""
+        if "Failed to connect" in message and not _has_token():
+            allowed = "its token and RAY_AUTH_MODE=token here, if it asks for one"
+        raise InputError([Fault(message, named_by, value=address, allowed=allowed)]) from error
     _connected_to = address
-    if os.environ.get("RAY_AUTH_MODE", "") != "token":  # Ray sets it where it found a token
+    if not _has_token():
         _log.warning("this Ray cluster asks for no token: whoever reaches it can run code there")
     return ray
+
+
+def _has_token() -> bool:
+    """Return whether this process shows a token; Ray sets the mode where it found one."""
+    return os.environ.get("RAY_AUTH_MODE", "") == "token"
 
 
 def _check_reachable(address: str, named_by: str) -> None:

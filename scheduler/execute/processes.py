@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -18,9 +18,16 @@ _shared: tuple[Problem, Settings] | None = None
 
 
 def stream(
-    problem: Problem, cells: Sequence[Cell], settings: Settings
-) -> Iterator[tuple[int, ReplayResult]]:
+    problem: Problem, cells: Sequence[Cell], settings: Settings, *, ordered: bool = False
+) -> Generator[tuple[int, ReplayResult]]:
     """Yield the position and result of each cell, as they finish.
+
+    Parameters
+    ----------
+    problem, cells, settings
+        What to run.
+    ordered : bool
+        Whether cells should finish about as listed, policies side by side.
 
     Raises
     ------
@@ -37,7 +44,7 @@ def stream(
         initargs=(problem, settings),
     )
     try:
-        yield from _drain(pool, cells, workers)
+        yield from _drain(pool, cells, workers, ordered)
     except BrokenProcessPool:
         raise ExecutionError(
             "a worker process died, perhaps for lack of memory; "
@@ -52,9 +59,9 @@ def stream(
 
 
 def _drain(
-    pool: ProcessPoolExecutor, cells: Sequence[Cell], workers: int
+    pool: ProcessPoolExecutor, cells: Sequence[Cell], workers: int, ordered: bool
 ) -> Iterator[tuple[int, ReplayResult]]:
-    batches = Batches(cells, workers)
+    batches = Batches(cells, workers, slowest_first=not ordered)
     flying: dict[Future[tuple[float, list[ReplayResult]]], tuple[int, ...]] = {}
     while True:
         while len(flying) <= workers and (batch := batches.next()):

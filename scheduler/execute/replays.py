@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from typing import Final, Literal
 
 from scheduler.core.errors import Fault, InputError
 from scheduler.core.problem import Problem
+from scheduler.core.sweep import Until
 from scheduler.execute.cell import Cell, ReplayResult, Settings
+from scheduler.execute.stopping import Stopping
 from scheduler.policies.view import Information
 from scheduler.simulate import Account
 
@@ -36,6 +39,7 @@ def replay(
     verify: bool = True,
     keep_runs: bool = False,
     progress: Progress | None = None,
+    until: Until | None = None,
 ) -> list[ReplayResult]:
     """Play every policy under every seed.
 
@@ -61,12 +65,14 @@ def replay(
         Whether the results carry the whole runs (large).
     progress : callable or None
         Called after each cell.
+    until : Until or None
+        When to stop early; the seeds that are enough do not depend on who finished first.
 
     Returns
     -------
     list of ReplayResult
         By policy, then seed, in the order given, whichever finished first. The same bytes on
-        every executor.
+        every executor. Where `until` held early, the seeds that it needed.
 
     Raises
     ------
@@ -75,16 +81,26 @@ def replay(
     ExecutionError
         The executor failed.
     """
-    cells = [Cell(policy, seed) for policy in policies for seed in seeds]
-    if not cells:
+    places = [(p, s) for p in range(len(policies)) for s in range(len(seeds))]
+    if not places:
         return []
+    if until is not None:  # it looks at the policies seed by seed
+        places.sort(key=lambda place: place[::-1])
+    cells = [Cell(policies[p], seeds[s]) for p, s in places]
     settings = Settings(information, noise_sigma, horizon_s, verify, keep_runs, account)
-    results: dict[int, ReplayResult] = {}
-    for index, result in _stream(problem, cells, settings, executor, address):
-        results[index] = result
-        if progress is not None:
-            progress(len(results), len(cells), result)
-    return [results[index] for index in range(len(cells))]
+    rule = Stopping(len(policies), len(seeds), until)
+    results: dict[tuple[int, int], ReplayResult] = {}
+    with closing(_stream(problem, cells, settings, executor, address, until)) as stream:
+        for index, result in stream:
+            policy, seed = places[index]
+            results[policy, seed] = result
+            if progress is not None:
+                progress(len(results), len(cells), result)
+            if until is not None:
+                rule.add(policy, seed, float(getattr(result.metrics, until.metric)))
+                if rule.needed < len(seeds):  # holds once all cells of those seeds are there
+                    break
+    return [results[place] for place in sorted(results) if place[1] < rule.needed]
 
 
 def _stream(
@@ -93,18 +109,20 @@ def _stream(
     settings: Settings,
     executor: str,
     address: str | None,
-) -> Iterator[tuple[int, ReplayResult]]:
+    until: Until | None,
+) -> Generator[tuple[int, ReplayResult]]:
+    ordered = until is not None
     if executor == "ray":
         from scheduler.execute import on_ray
 
         if on_ray.is_available():
-            return on_ray.stream(problem, cells, settings, address=address)
+            return on_ray.stream(problem, cells, settings, address=address, ordered=ordered)
         _log.warning("Ray is not installed here: running the replays in this process")
         executor = "local"
     if executor == "processes":
         from scheduler.execute import processes
 
-        return processes.stream(problem, cells, settings)
+        return processes.stream(problem, cells, settings, ordered=ordered)
     if executor == "local":
         from scheduler.execute import in_process
 

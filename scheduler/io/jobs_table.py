@@ -17,6 +17,9 @@ Columns (JSON Lines: fields), each at most once; the unit is in the name:
     seconds for classes that know only a run time; tokens, samples or steps for the others
 ``estimate_s``, ``deadline_s``, ``weight``, ``tenant``
     optional; a deadline counts from the start of the workload
+``priority``, ``limit_s``, ``after``
+    optional; higher goes first, where the policy looks at it; held time after which the job is
+    killed; ids of jobs that must have finished first, joined by ``|``
 """
 
 from __future__ import annotations
@@ -37,9 +40,11 @@ from scheduler.io.rows import LONGEST_S, RowFaults, check_width, read_lines, rea
 JOB_FIELDS: Final = (
     *("id", "class", "release_s", "run_time_s", "work", "estimate_s", "weight", "deadline_s"),
     *("tenant", "gang", "accelerators", "reference", "memory_gib", "preemptible"),
+    *("priority", "limit_s", "after"),
 )
 CLASS_FIELDS: Final = ("gang", "accelerators", "reference", "memory_gib", "preemptible")
 GANG_CAP: Final = 1_000_000
+PRIORITY_CAP: Final = 1_000_000_000
 _NAME_LENGTH: Final = 200
 
 
@@ -120,6 +125,13 @@ class JobsTable:
             high=LONGEST_S,
         )
         weight = faults.number(line, "weight", row.get("weight", ""), blank=1.0, positive=True)
+        limit = faults.number(
+            *(line, "limit_s", row.get("limit_s", "")),
+            blank=math.nan,
+            positive=True,
+            high=LONGEST_S,
+        )
+        priority = self._priority(faults, line, row.get("priority", ""))
         if len(faults.faults) == before:
             self.columns.add(
                 *(job, index, release, work),
@@ -127,7 +139,21 @@ class JobsTable:
                 weight=weight,
                 deadline_s=deadline,
                 tenant=row.get("tenant") or "default",
+                priority=priority,
+                limit_s=limit,
+                after=tuple(n.strip() for n in row.get("after", "").split("|") if n.strip()),
             )
+
+    def _priority(self, faults: RowFaults, line: int, written: str) -> int:
+        digits = written.removeprefix("-")
+        if not written:
+            return 0
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 10):
+            faults.add(line, "priority", "not a whole number", written, "a whole number")
+            return 0
+        if int(digits) > PRIORITY_CAP:
+            faults.add(line, "priority", "out of range", written, f"at most {PRIORITY_CAP}")
+        return int(written)
 
     def _work(
         self, faults: RowFaults, line: int, row: Mapping[str, str], job_class: JobClass | None
@@ -289,7 +315,7 @@ def _cell(faults: RowFaults, line: int, name: str, value: Any) -> str:
         return value.strip()
     if isinstance(value, (int, float)):
         return repr(value)
-    if isinstance(value, list) and name in ("gang", "accelerators"):
+    if isinstance(value, list) and name in ("gang", "accelerators", "after"):
         return "|".join(_cell(faults, line, "", item) for item in value)
     faults.add(line, name, "not a number or text", "a list or mapping", "a number or text")
     return ""

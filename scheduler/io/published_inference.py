@@ -10,11 +10,11 @@ from typing import Final, Literal
 from scheduler.core.cluster import AcceleratorType
 from scheduler.core.errors import Fault, InputError
 from scheduler.core.model import Model
-from scheduler.io.catalogue import find_accelerator, find_model
+from scheduler.io.catalogue import find_model
 from scheduler.io.published_cells import Row, read_published
 from scheduler.io.published_names import (
-    accelerator_spellings,
     model_spellings,
+    named_accelerator,
     parameters_in_name,
     precision_word,
     resolve,
@@ -170,7 +170,7 @@ def _accelerator(name: str) -> AcceleratorType | str:
     if not name:
         return "no accelerator"
     plain = _PLAIN_NAMES.get(name.casefold(), name)
-    return resolve(plain, accelerator_spellings, find_accelerator)
+    return named_accelerator(plain)
 
 
 _PLAIN_NAMES: Final = {"a100": "A100-40GB-SXM"}

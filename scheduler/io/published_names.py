@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Final, TypeVar
 
 from scheduler.core.cluster import AcceleratorType
 from scheduler.core.errors import InputError
 from scheduler.core.model import Model, usual_shape
+from scheduler.core.units import GIB
+from scheduler.io.catalogue import accelerators, find_accelerator
 
 Item = TypeVar("Item", AcceleratorType, Model)
 
@@ -48,13 +52,13 @@ def resolve(
 def model_spellings(name: str) -> tuple[str, ...]:
     """Return the names to look a model up by: the repository's owner and variant dropped."""
     short = name.rsplit("/", 1)[-1].casefold().replace("_", "-").replace(" ", "-")
-    plain = re.sub(r"^(meta-(?=llama)|nvidia-)", "", short)
+    plain = re.sub(r"^(meta-(?=llama)|nvidia-|moe-(?=mixtral))", "", short)
     bare = re.sub(
         r"-(instruct|chat|it|hf|base|nvfp4|mxfp4|fp8|fp4|awq|gptq|w4a16|bf16|v\d(\.\d)?|\d{4})\b.*$",
         "",
         plain,
     )
-    dashed = re.sub(r"^(llama|qwen|gemma|mistral|phi|gpt|opt|bloom)(\d)", r"\1-\2", bare)
+    dashed = re.sub(r"^(llama|qwen|gemma|mi[sx]tral|phi|gpt|opt|bloom)(\d)", r"\1-\2", bare)
     return tuple(dict.fromkeys((name, short, plain, bare, dashed)))
 
 
@@ -63,8 +67,40 @@ def accelerator_spellings(name: str) -> tuple[str, ...]:
     short = name.casefold().replace("_", "-").replace(" ", "-")
     bare = re.sub(r"-(sxm\d?|oam|hgx|nvl\d*)$", "", short)
     maker = re.sub(r"^(nvidia|amd|intel|google|huawei)-", "", bare)
-    dashed = re.sub(r"^(rtx|tpu|gtx)(?=\w)", r"\1-", maker)
+    dashed = re.sub(r"^(rtx|tpu|gtx|ascend)(?=\w)", r"\1-", maker)
     return tuple(dict.fromkeys((name, short, bare, maker, dashed, f"{maker}-sxm")))
+
+
+def named_accelerator(name: str) -> AcceleratorType | str:
+    """Return the type that `name` means, or why there is none.
+
+    Beyond the spellings, a name may put the words of a catalogue name in another order and
+    state the memory: ``h100-80gb-pcie``, ``T4-16GB``.
+    """
+    found = resolve(name, accelerator_spellings, find_accelerator)
+    if not isinstance(found, str):
+        return found
+    words, memory_gib = _words(name)
+    alike = {
+        kind.name: kind
+        for kind in accelerators().values()
+        for known in (kind.name, *kind.aliases)
+        if _words(known)[0] == words
+        and (not memory_gib or math.isclose(kind.memory_bytes / GIB, memory_gib, rel_tol=0.05))
+    }
+    return next(iter(alike.values())) if len(alike) == 1 else found
+
+
+_SAYS_NOTHING: Final = re.compile(r"nvidia|amd|intel|google|huawei|tesla|instinct|gpu|sxm\d?|oam")
+
+
+@cache
+def _words(name: str) -> tuple[frozenset[str], float]:
+    """Return the words that tell accelerators apart, and GiB of memory; 0 where not stated."""
+    words = re.split(r"[^a-z0-9]+", name.casefold())
+    sizes = [float(found[1]) for found in (re.fullmatch(r"(\d+)gi?b", w) for w in words) if found]
+    telling = (w for w in words if w and not re.fullmatch(r"\d+gi?b", w))
+    return frozenset(w for w in telling if not _SAYS_NOTHING.fullmatch(w)), max(sizes, default=0.0)
 
 
 def precision_word(text: str, accelerator: AcceleratorType) -> str:

@@ -9,12 +9,12 @@ from typing import Final, Literal
 
 from scheduler.core.cluster import AcceleratorType
 from scheduler.core.errors import Fault, InputError
-from scheduler.io.catalogue import CONFIDENCES, find_accelerator, find_model
+from scheduler.io.catalogue import CONFIDENCES, find_model
 from scheduler.io.published_cells import Row, read_published
 from scheduler.io.published_names import (
     BILLION,
-    accelerator_spellings,
     model_spellings,
+    named_accelerator,
     parameters_in_name,
     precision_word,
     resolve,
@@ -153,9 +153,7 @@ def read_published_runs(path: Path) -> PublishedRunsTable:
 def _run(row: Row) -> PublishedRun | str:
     """Return the run, or why it has no place in the catalogue."""
     name = row.text("accelerator")
-    accelerator = (
-        resolve(name, accelerator_spellings, find_accelerator) if name else "no accelerator"
-    )
+    accelerator = named_accelerator(name) if name else "no accelerator"
     size = _size(row)
     confidence = row.text("confidence").casefold()
     rate, sequence = row.number("tokens_per_s_per_device"), row.number("seq_len")

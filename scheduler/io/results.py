@@ -17,6 +17,7 @@ from scheduler.core.errors import Fault, InputError
 from scheduler.core.ledger import Cause, Ledger
 from scheduler.core.run import (
     Allocation,
+    Crash,
     Down,
     Placement,
     ReplicaAllocation,
@@ -34,6 +35,8 @@ _JOB_COLUMNS: Final = ("job", "mode", "start_us", "end_us", "overhead_us")
 _WORK_COLUMNS: Final = ("work", "lost_work")
 _REPLICA_COLUMNS: Final = ("service", "mode", "start_us", "end_us", "overhead_us")
 _DOWN_COLUMNS: Final = ("node", "start_us", "end_us")
+_CRASH_COLUMNS: Final = ("job", "at_us", "node")
+_CAUSES: Final = ("down", "accelerator", "drain")
 _INT64: Final = 2**63
 
 
@@ -89,7 +92,8 @@ def run_to_json(run: Run) -> dict[str, Any]:
         "ledger_end_us": int(run.ledger_end_us),
         "allocations": _allocations_out(run.allocations),
         "replicas": _columns_out(run.replicas, _REPLICA_COLUMNS) | _places_out(run.replicas),
-        "downs": _columns_out(run.downs, _DOWN_COLUMNS),
+        "downs": _columns_out(run.downs, (*_DOWN_COLUMNS, "count"))
+        | {"cause": [d.cause for d in run.downs]},
         "actual_work": [float_out(w) for w in run.actual_work],
         "finished_us": [[int(j), int(t)] for j, t in sorted(run.finished_us.items())],
         "rejected": [[int(j), reason] for j, reason in sorted(run.rejected.items())],
@@ -103,6 +107,10 @@ def run_to_json(run: Run) -> dict[str, Any]:
         "carbon_g": float_out(run.carbon_g),
         "events": int(run.events),
         "solver": {k: float_out(v) for k, v in run.solver.items()},
+        "killed_us": [[int(j), int(t)] for j, t in sorted(run.killed_us.items())],
+        "cancelled": [[int(j), reason] for j, reason in sorted(run.cancelled.items())],
+        "crashes": _columns_out(run.crashes, _CRASH_COLUMNS),
+        "rounds": {k: [float_out(v) for v in column] for k, column in run.rounds.items()},
     }
 
 
@@ -125,7 +133,7 @@ def run_from_json(data: object, file: str = "<run>") -> Run:
         "ledger_end_us": read.one("ledger_end_us", _is_int, 0),
         "allocations": _allocations_in(read),
         "replicas": _replicas_in(read),
-        "downs": tuple(Down(n, s, e) for n, s, e in read.columns("downs", _DOWN_COLUMNS)),
+        "downs": _downs_in(read),
         "actual_work": read.numbers("actual_work"),
         "finished_us": dict(finished),
         "rejected": dict(rejected),
@@ -140,6 +148,13 @@ def run_from_json(data: object, file: str = "<run>") -> Run:
         "events": read.one("events", _is_int, 0),
         "solver": read.named_numbers("solver"),
     }
+    if "killed_us" in read.data:  # absent from files of before there were such jobs
+        run["killed_us"] = dict(read.pairs("killed_us", _is_int))
+        run["cancelled"] = dict(read.pairs("cancelled", _is_text))
+        rows = read.columns("crashes", _CRASH_COLUMNS)
+        run["crashes"] = tuple(Crash(job, at, node) for job, at, node in rows)
+    if "rounds" in read.data:
+        run["rounds"] = read.named_columns("rounds")
     read.finish()
     return Run(**run)
 
@@ -277,6 +292,19 @@ class Reader:
 
         return {k: float(v) for k, v in self.one(path, good, {}).items()}
 
+    def named_columns(self, path: str) -> dict[str, tuple[float, ...]]:
+        """Return a mapping of equally long columns of numbers."""
+
+        def good(found: Any) -> bool:
+            if not isinstance(found, dict) or not all(isinstance(c, list) for c in found.values()):
+                return False
+            columns = list(found.values())
+            same = len({len(c) for c in columns}) <= 1
+            return same and all(_is_float(v) for c in columns for v in c)
+
+        found = self.one(path, good, {})
+        return {name: tuple(float(v) for v in column) for name, column in found.items()}
+
     def pairs(self, path: str, good: Callable[[Any], bool]) -> list[tuple[int, Any]]:
         """Return a list of [number, value]."""
 
@@ -332,6 +360,19 @@ def _allocations_in(read: Reader) -> tuple[Allocation, ...]:
         for (job, mode, start, end, overhead), done, lost, place in zip(
             rows, *work, places, strict=False
         )
+    )
+
+
+def _downs_in(read: Reader) -> tuple[Down, ...]:
+    downs = read.data.get("downs")
+    if not isinstance(downs, dict) or "count" not in downs:  # whole nodes only, as of old
+        return tuple(Down(n, s, e) for n, s, e in read.columns("downs", _DOWN_COLUMNS))
+    rows = read.columns("downs", (*_DOWN_COLUMNS, "count"))
+    causes = read.many("downs.cause", lambda v: v in _CAUSES)
+    read.same_length("downs", rows, causes)
+    return tuple(
+        Down(node, start, end, count, cause)
+        for (node, start, end, count), cause in zip(rows, causes, strict=False)
     )
 
 

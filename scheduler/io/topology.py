@@ -19,6 +19,7 @@ A topology file is YAML. Everything that has a dimension carries its unit. All o
     accelerators:                            # optional: types the catalogue lacks, or changes
       H100-SXM: {price: 27000 USD}           # a catalogue name: only what differs
       H100-lab: {like: H100-SXM, memory: 94 GiB}       # a new name, like another type
+      H100-7th: {like: H100-SXM, slices: 7}  # each device cut into so many that are shared out
       Chip-1: {vendor: V, stack: cuda, memory: 32 GiB, memory_rate: 1.2 TB/s,
                peak: {fp32: 20 TFLOP/s, bf16: 200 TFLOP/s}, scaleup: 200 GB/s,
                scaleup_devices: 8, devices_per_node: 8, nic: 100 Gbit/s,
@@ -38,10 +39,25 @@ A topology file is YAML. Everything that has a dimension carries its unit. All o
             scaleup: 450 GB/s                # of one accelerator
             overhead: 1.5 kW                 # host without accelerators; default 0 W
             prefix: n                        # ids are h100-1-n1, h100-1-n2, ...
+            labels: {region: eu}             # what jobs may ask for
+            cpus: 192                        # what jobs that ask for it may share, of one node;
+            host_memory: 2 TiB               # likewise; default: not counted
 
     outages:                                 # optional
       - {node: h100-1-n3, start: 2 h, end: 6 h}        # or nodes: [..]
-    failures: {node_mtbf: 90 d, repair: 4 h, repair_sigma: 0.8}    # optional; off by default
+      - {node: h100-1-n3, start: 1 h, end: 2 h, kind: drain}   # nothing new starts there
+    reservations:                            # optional: nodes kept for some over a window
+      - {name: launch, nodes: [h100-1-n1], start: 8 h, end: 9 h, tenants: [research], jobs: [base]}
+    failures:                                # optional; each kind is off by default
+      node_mtbf: 90 d                        # of one node, with everything on it
+      repair: 4 h                            # median; lognormal with repair_sigma
+      repair_sigma: 0.8                      # of all repair times
+      accelerator_mtbf: 2200 d               # of one accelerator, without the rest of its node
+      accelerator_repair: 12 h
+      switch_mtbf: 1100 d                    # of one switch of the innermost level, with its nodes
+      switch_repair: 2 h
+      job_mtbf: 1800 d                       # of one accelerator's share of a job: a gang of n
+                                             # crashes n times as often, and no node goes down
 
 Fabric kinds and their fields (`scheduler.core.cluster.Fabric` says what they mean): ``tree``,
 ``fat_tree`` and ``rail`` take nodes_per_leaf and taper; ``torus`` takes shape and link;
@@ -65,7 +81,9 @@ from scheduler.core.cluster import (
     Link,
     Node,
     Outage,
+    OutageKind,
     Pod,
+    Reservation,
     Site,
 )
 from scheduler.io import catalogue, data_files
@@ -79,6 +97,7 @@ from scheduler.io.topology_sections import (
     NodesSection,
     OutageSection,
     PodSection,
+    ReservationSection,
     SiteSection,
 )
 from scheduler.io.yaml_text import Document, FieldPath, parse_yaml, read_yaml, show_path
@@ -171,6 +190,7 @@ def _cluster(document: Document, cluster_name: str) -> Cluster:
     pods, complete = _pods(check, types)
     outages = _outages(check, pods, complete=complete)
     failures = _failures(check)
+    reservations = _reservations(check, pods, complete=complete)
     for part in ("sites", "pods"):
         if part in document.data and not document.data[part]:
             check.fault((part,), "the list is empty", "", "at least one")
@@ -190,6 +210,7 @@ def _cluster(document: Document, cluster_name: str) -> Cluster:
         spine_latency_s=head.spine_latency,
         source=head.source,
         licence=head.licence,
+        reservations=reservations,
     )
 
 
@@ -236,6 +257,7 @@ def _type(
         built = AcceleratorType(name=type_name, **(usual | given))
     else:
         built = replace(base, name=type_name, **given)
+    built = _sliced(built, section.slices)
     if built.idle_w > built.peak_w:
         check.fault(
             path,
@@ -244,6 +266,26 @@ def _type(
             f"at most {built.peak_w:g} W",
         )
     return built
+
+
+def _sliced(whole: AcceleratorType, slices: int) -> AcceleratorType:
+    """Return one of `slices` equal parts of a device, which stand in its place."""
+    if slices == 1:
+        return whole
+    return replace(
+        whole,
+        memory_bytes=whole.memory_bytes / slices,
+        memory_bytes_per_s=whole.memory_bytes_per_s / slices,
+        peak_flops={name: rate / slices for name, rate in whole.peak_flops.items()},
+        scaleup_bytes_per_s=whole.scaleup_bytes_per_s / slices,
+        nic_bytes_per_s=whole.nic_bytes_per_s / slices,
+        idle_w=whole.idle_w / slices,
+        peak_w=whole.peak_w / slices,
+        scaleup_devices=whole.scaleup_devices * slices,
+        devices_per_node=whole.devices_per_node * slices,
+        price_usd=None if whole.price_usd is None else whole.price_usd / slices,
+        usd_per_hour=None if whole.usd_per_hour is None else whole.usd_per_hour / slices,
+    )
 
 
 def _site(section: SiteSection) -> Site:
@@ -317,7 +359,9 @@ def _nodes(pod_name: str, section: PodSection, types: dict[str, AcceleratorType]
         scaleup = kind.scaleup_bytes_per_s if entry.scaleup is None else entry.scaleup
         nic = kind.nic_bytes_per_s if entry.nic is None else entry.nic
         per_node = entry.per_node or kind.devices_per_node
-        nodes += [Node(i, kind.name, per_node, scaleup, nic, entry.overhead) for i in ids]
+        labels = tuple(sorted(entry.labels.items()))
+        host = (labels, entry.cpus, entry.host_memory)
+        nodes += [Node(i, kind.name, per_node, scaleup, nic, entry.overhead, *host) for i in ids]
     return nodes
 
 
@@ -431,7 +475,39 @@ def _failures(check: Checker) -> FailureModel:
     section = check.section(FailuresSection, ("failures",))
     if section is None:
         return FailureModel()
-    return FailureModel(section.node_mtbf, section.repair, section.repair_sigma)
+    return FailureModel(
+        node_mtbf_s=section.node_mtbf,
+        repair_s=section.repair,
+        repair_sigma=section.repair_sigma,
+        accelerator_mtbf_s=section.accelerator_mtbf,
+        accelerator_repair_s=section.accelerator_repair,
+        switch_mtbf_s=section.switch_mtbf,
+        switch_repair_s=section.switch_repair,
+        crash_accelerator_s=section.job_mtbf,
+    )
+
+
+def _reservations(check: Checker, pods: list[Pod], *, complete: bool) -> tuple[Reservation, ...]:
+    """Return the reservations in file order."""
+    known = dict.fromkeys(n.id for p in pods for n in p.nodes)
+    names = Names(known)
+    check.names(("reservations",))
+    found = []
+    for path, section in check.sections(ReservationSection, ("reservations",)):
+        if section is None:
+            continue
+        for i, node in enumerate(section.nodes):
+            if complete and node not in known:
+                at = (*path, "nodes", i)
+                check.fault(at, "unknown node", node, some_of(known), names.nearest(node))
+        nodes = tuple(dict.fromkeys(section.nodes))
+        found.append(
+            Reservation(
+                *(section.name, nodes, section.start, section.end),
+                *(tuple(section.tenants), tuple(section.jobs)),
+            )
+        )
+    return tuple(found)
 
 
 def _outages(check: Checker, pods: list[Pod], *, complete: bool) -> tuple[Outage, ...]:
@@ -441,7 +517,7 @@ def _outages(check: Checker, pods: list[Pod], *, complete: bool) -> tuple[Outage
     """
     order = {n.id: i for i, n in enumerate(n for p in pods for n in p.nodes)}
     names = Names(order)
-    spans: dict[str, list[tuple[float, float]]] = {}
+    spans: dict[tuple[OutageKind, str], list[tuple[float, float]]] = {}
     for path, section in check.sections(OutageSection, ("outages",)):
         if section is None:
             continue
@@ -452,16 +528,16 @@ def _outages(check: Checker, pods: list[Pod], *, complete: bool) -> tuple[Outage
         )
         for at, node in zip(written, section.nodes or [section.node or ""], strict=True):
             if node in order:
-                spans.setdefault(node, []).append((section.start, section.end))
+                spans.setdefault((section.kind, node), []).append((section.start, section.end))
             elif complete:
                 check.fault(at, "unknown node", node, some_of(order), names.nearest(node))
     joined: list[Outage] = []
-    for node, times in spans.items():
+    for (kind, node), times in spans.items():
         start, end = sorted(times)[0]
         for later, until in sorted(times):
             if later > end:
-                joined.append(Outage(node, start, end))
+                joined.append(Outage(node, start, end, kind))
                 start = later
             end = max(end, until) if later <= end else until
-        joined.append(Outage(node, start, end))
-    return tuple(sorted(joined, key=lambda o: (o.start_s, order[o.node])))
+        joined.append(Outage(node, start, end, kind))
+    return tuple(sorted(joined, key=lambda o: (o.start_s, order[o.node], o.kind)))

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Self, get_args
+import math
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -76,6 +77,7 @@ class HeadSection(Section):
     pods: Any
     outages: Any = None
     failures: Any = None
+    reservations: Any = None
 
 
 class WanSection(Section):
@@ -124,6 +126,7 @@ class AcceleratorSection(Section):
     confidence: Annotated[str, choice(*catalogue.CONFIDENCES)] | None = None
     source: _Text | None = None
     aliases: list[_Name] | None = None
+    slices: Annotated[int, count(1, 64)] = 1
 
 
 class NodesSection(Section):
@@ -137,6 +140,9 @@ class NodesSection(Section):
     scaleup: _Rate | None = None
     overhead: _Power = 0.0
     prefix: _Name = "n"
+    labels: dict[_Name, _Name] = Field(default_factory=dict)
+    cpus: Annotated[float, number(POSITIVE)] = math.inf
+    host_memory: Annotated[float, quantity(BYTES, POSITIVE)] = math.inf
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -186,6 +192,7 @@ class OutageSection(Section):
     nodes: Annotated[list[_Name], Field(min_length=1)] | None = None
     start: _Time
     end: Annotated[float, quantity(TIME, POSITIVE)]
+    kind: Annotated[Literal["down", "drain"], choice("down", "drain")] = "down"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -196,9 +203,37 @@ class OutageSection(Section):
         return self
 
 
+class ReservationSection(Section):
+    """One item of `reservations`."""
+
+    name: _Name
+    nodes: Annotated[list[_Name], one_or_more(), Field(min_length=1)]
+    start: _Time
+    end: Annotated[float, quantity(TIME, POSITIVE)]
+    tenants: Annotated[list[_Name], one_or_more()] = Field(default_factory=list)
+    jobs: Annotated[list[_Name], one_or_more()] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.end <= self.start:
+            raise refuse("the reservation ends before it starts", "an end after start")
+        return self
+
+
 class FailuresSection(Section):
     """The `failures` of the file."""
 
-    node_mtbf: Annotated[float, quantity(TIME, POSITIVE)]
+    node_mtbf: Annotated[float, quantity(TIME, POSITIVE)] = math.inf
     repair: Annotated[float, quantity(TIME, POSITIVE)] = 4 * HOUR_S
     repair_sigma: Annotated[float, number(Span(0.0, 5.0))] = 0.8
+    accelerator_mtbf: Annotated[float, quantity(TIME, POSITIVE)] = math.inf
+    accelerator_repair: Annotated[float, quantity(TIME, POSITIVE)] = 12 * HOUR_S
+    switch_mtbf: Annotated[float, quantity(TIME, POSITIVE)] = math.inf
+    switch_repair: Annotated[float, quantity(TIME, POSITIVE)] = 2 * HOUR_S
+    job_mtbf: Annotated[float, quantity(TIME, POSITIVE)] = math.inf
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.model_fields_set & {"node_mtbf", "accelerator_mtbf", "switch_mtbf", "job_mtbf"}:
+            raise refuse("nothing fails", "node_mtbf, accelerator_mtbf, switch_mtbf or job_mtbf")
+        return self

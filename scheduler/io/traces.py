@@ -95,6 +95,13 @@ def _read_jobs(path: Path, options: TraceOptions) -> Workload:
     columns = JobColumns()
     classes: list[JobClass] = []
     JobsTable(str(path), columns, classes, catalogue_names()).read(path)
+    faults = columns.faulty_needs()
+    if faults:
+        file = str(path)
+        raise InputError(
+            Fault(f"{message}: {job!r}", file, "after", value, "", near)
+            for job, message, value, near in faults
+        )
     return Workload(
         name=path.name.split(".")[0],
         title=f"{len(columns)} jobs",

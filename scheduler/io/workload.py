@@ -31,6 +31,13 @@ A workload file is YAML. Lengths of time, sizes and rates carry their unit (``30
         restart: 2 min
         checkpoint: 30 min
         mixed_types: 2         # accelerator types one gang may mix (1: none); needs a model
+        saves_state: true      # false: preemption loses what a failure would, as a requeue does
+        labels: {region: eu}   # every node of a gang must carry them
+        cpus: 12               # of its node, with each accelerator; likewise
+        host_memory: 200 GiB
+        group: redundant       # whom apart and near speak of; default: jobs of this class
+        apart: leaf            # no two running jobs of the group share one
+        near: pod              # all running jobs of the group share one
 
     jobs:                      # few jobs, written by hand
       - id: base               # with count: 3 the ids are base-1, base-2, base-3
@@ -43,6 +50,13 @@ A workload file is YAML. Lengths of time, sizes and rates carry their unit (``30
         deadline: 24 h         # from the start of the workload, not from release
         weight: 2
         tenant: research
+        priority: 10           # higher goes first, where the policy looks at it
+        limit: 6 h             # killed when it has held accelerators for so long
+        after: [prepare, eval] # starts when these have finished; the id of an item with count
+                               # stands for all its jobs
+    tenants:                   # optional: shares and quotas, in accelerators
+      research: {share: 2, quota: {H100-SXM: 64}, total: 96, borrow: 32}
+      lab: {total: 32, borrow: any}        # of what others leave of theirs; default: 0
     jobs_file: jobs.csv        # many jobs: CSV or JSON Lines, may be .gz, in this folder or below
                                # (columns: see `scheduler.io.jobs_table`)
 
@@ -52,6 +66,8 @@ A workload file is YAML. Lengths of time, sizes and rates carry their unit (``30
         replica: [4, 8]        # accelerators of one replica: a number, or a choice
         demand: [[0 s, 4 req/s], [8 h, 20 req/s]]      # holds from that time on, or a shape:
         # demand: {shape: diurnal, peak: 20 req/s, base: 2 req/s, span: 7 d, step: 15 min, seed: 1}
+        # demand: {trace: azure.csv.gz, step: 60 s, peak: 20 req/s, repeat: 7 d}   # recorded:
+        #                            see `scheduler.io.request_demand`; gives the tokens too
         min_replicas: 1        # everything from here is optional
         load: 60 s
         ttft: 2 s
@@ -76,6 +92,7 @@ added.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +109,7 @@ from scheduler.core.workload import (
     ProfilePhysics,
     RunTimePhysics,
     Service,
+    Tenancy,
     Workload,
 )
 from scheduler.io import catalogue, data_files
@@ -100,6 +118,7 @@ from scheduler.io.generated import read_demand, read_generated
 from scheduler.io.job_columns import NAN, JobColumns
 from scheduler.io.jobs_table import JobsTable
 from scheduler.io.profiles import read_profile
+from scheduler.io.request_demand import is_traced, read_traced
 from scheduler.io.schema import Checker, Names, some_of
 from scheduler.io.traces import load_trace
 from scheduler.io.workload_sections import (
@@ -111,6 +130,7 @@ from scheduler.io.workload_sections import (
     ProfileSection,
     ProfileTableSection,
     ServiceSection,
+    TenantSection,
 )
 from scheduler.io.yaml_text import Document, FieldPath, parse_yaml, read_yaml
 
@@ -192,6 +212,7 @@ class _Reader:
     classes: list[JobClass] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
     columns: JobColumns = field(default_factory=JobColumns)
+    tenancies: list[Tenancy] = field(default_factory=list)
     taken: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -215,6 +236,7 @@ class _Reader:
         self._read_jobs()
         if head is not None and head.jobs_file is not None:
             self._read_jobs_file(head.jobs_file)
+        self._read_tenants()
         check.names(("services",))
         for at, service in check.sections(ServiceSection, ("services",)):
             if service is not None:
@@ -222,6 +244,7 @@ class _Reader:
         for part in made:
             for made_service in part.services:
                 self._keep_service(("generate",), made_service)
+        self._check_needs()
         if not check.faults and not len(self.columns) and not self.services:
             check.fault((), "neither jobs nor services", "", "jobs, jobs_file, services, generate")
         check.finish()
@@ -237,6 +260,7 @@ class _Reader:
             tenants=self.columns.tenants,
             source=head.source,
             licence=head.licence,
+            tenancies=tuple(self.tenancies),
         )
 
     # --- names and tables ----------------------------------------------------------------
@@ -363,6 +387,13 @@ class _Reader:
             restart_s=section.restart,
             checkpoint_s=section.checkpoint,
             mixed_types=section.mixed_types,
+            saves_state=section.saves_state,
+            labels=tuple(sorted(section.labels.items())),
+            cpus=section.cpus,
+            host_memory_bytes=section.host_memory,
+            group=section.group,
+            apart=section.apart,
+            near=section.near,
         )
 
     # --- jobs ----------------------------------------------------------------------------
@@ -398,7 +429,25 @@ class _Reader:
                 weight=section.weight,
                 deadline_s=section.deadline or NAN,
                 tenant=section.tenant,
+                priority=section.priority,
+                limit_s=section.limit or NAN,
+                after=tuple(section.after),
             )
+        if section.count is not None:
+            self.columns.arrays[section.id] = tuple(ids)
+
+    def _read_tenants(self) -> None:
+        for name, section in self.check.named_sections(TenantSection, ("tenants",)).items():
+            if section is None:
+                continue
+            self.columns.tenant(name)
+            self.tenancies.append(
+                Tenancy(name, section.share, section.quota, section.total, section.borrow)
+            )
+
+    def _check_needs(self) -> None:
+        for job, message, value, near in self.columns.faulty_needs():
+            self.check.fault(("jobs",), f"{message}: {job!r}", value, "", near)
 
     def _claim(self, at: FieldPath, job: str, where: str) -> bool:
         if job in self.taken:
@@ -465,7 +514,16 @@ class _Reader:
     # --- services --------------------------------------------------------------------------
 
     def _add_service(self, at: FieldPath, section: ServiceSection) -> None:
-        curve = read_demand(self.check, (*at, "demand"), section.demand)
+        tokens = {"prompt_tokens": section.prompt_tokens, "output_tokens": section.output_tokens}
+        if is_traced(section.demand):
+            made = read_traced(self.check, (*at, "demand"), section.demand, self.folder)
+            curve = None if made is None else (made.times_s, made.demand_per_s)
+            for name in tokens:
+                recorded = math.nan if made is None else getattr(made, name)
+                if name not in section.model_fields_set and recorded > 0:
+                    tokens[name] = recorded
+        else:
+            curve = read_demand(self.check, (*at, "demand"), section.demand)
         physics = (
             self._model(section.model)
             if section.model is not None
@@ -485,8 +543,7 @@ class _Reader:
             load_s=section.load,
             ttft_s=section.ttft,
             tpot_s=section.tpot,
-            prompt_tokens=section.prompt_tokens,
-            output_tokens=section.output_tokens,
+            **tokens,
             accelerators=_optional(section.accelerators),
             end_s=section.end,
             tenant=section.tenant,

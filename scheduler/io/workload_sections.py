@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from scheduler.core.model import ModelKind
 from scheduler.io import catalogue
-from scheduler.io.jobs_table import GANG_CAP
+from scheduler.io.jobs_table import GANG_CAP, PRIORITY_CAP
 from scheduler.io.quantities import BYTES, TIME, Span
 from scheduler.io.rows import LONGEST_S
 from scheduler.io.schema import (
@@ -48,7 +48,19 @@ _Types = list[_Type]
 _Copies = Annotated[int, count(1, 1_000_000)]
 _GangSize = Annotated[int, count(1, GANG_CAP)]
 _Gang = Annotated[list[_GangSize], one_or_more(), Field(min_length=1, max_length=100)]
+_Priority = Annotated[int, count(-PRIORITY_CAP, PRIORITY_CAP)]
 _Precision = Annotated[str, choice(*catalogue.PRECISIONS)]
+
+
+def _borrow(value: object) -> int | None:
+    if value == "any":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise refuse("not a number of accelerators", "a whole number from 0, or any")
+    return value
+
+
+_Borrow = Annotated[int | None, BeforeValidator(_borrow)]
 
 
 class HeadSection(Section):
@@ -66,6 +78,7 @@ class HeadSection(Section):
     jobs_file: _Name | None = None
     services: Any = None
     generate: Any = None
+    tenants: Any = None
 
 
 class ModelRowSection(Section):
@@ -165,6 +178,13 @@ class ClassSection(Section):
     restart: _Time = 30.0
     checkpoint: _PositiveTime = 1800.0
     mixed_types: Annotated[int, count(1, 3)] = 1
+    saves_state: Annotated[bool, flag] = True
+    labels: dict[_Name, _Name] = Field(default_factory=dict)
+    cpus: _Amount = 0.0
+    host_memory: Annotated[float, quantity(BYTES)] = 0.0
+    group: _Name = ""
+    apart: Annotated[str, choice(*LEVELS)] | None = None
+    near: Annotated[str, choice(*LEVELS)] | None = None
 
     @model_validator(mode="after")
     def _one_physics(self) -> Self:
@@ -189,6 +209,11 @@ class JobSection(Section):
     deadline: _PositiveTime | None = None
     weight: _Number = 1.0
     tenant: _Name = "default"
+    priority: _Priority = 0
+    limit: _PositiveTime | None = None
+    after: Annotated[list[_Name], one_or_more(), Field(max_length=10_000)] = Field(
+        default_factory=list
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -200,6 +225,15 @@ class JobSection(Section):
         if last > LONGEST_S:
             raise refuse("the last release is too late", f"at most {LONGEST_S:g} s")
         return self
+
+
+class TenantSection(Section):
+    """One entry of `tenants`."""
+
+    share: _Number = 1.0
+    quota: dict[_Type, Annotated[int, count(0)]] = Field(default_factory=dict)
+    total: Annotated[int, count(0)] | None = None
+    borrow: _Borrow = 0
 
 
 class ServiceSection(Section):

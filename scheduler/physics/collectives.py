@@ -31,7 +31,8 @@ all-reduces took 13 us on 8 x H100 (NVIDIA dgxc-benchmarking) and 20-60 us on 2-
 USABLE_FLOOR, USABLE_CEILING = 0.58, 0.80
 """Share of the line rate that collectives reach with small and with very large messages.
 The ceiling is the one operators quote (230-250 of 300 GB/s on NVLink3, 370 of 450 on
-NVLink4); the floor is a fit to all-reduces of 1-64 MiB on A100."""
+NVLink4, https://github.com/NVIDIA/nccl-tests/issues/212); the floor is a fit to all-reduces
+of 1-64 MiB on A100."""
 
 FILL_S = 3.3e-3
 """Time at line rate after which a message is half-way from the floor to the ceiling."""

@@ -150,6 +150,11 @@ class Places:
     links: Links
 
 
+def most_tensor(per_node: int, network: Network) -> int:
+    """Return the largest tensor-parallel degree that is tried: accelerators behind fast links."""
+    return max(per_node, network.scaleup_devices)
+
+
 def places_of(places: Sequence[tuple[AcceleratorType, int, Network]]) -> Places:
     """Return places as columns, from (accelerator, accelerators per node, network)."""
     number: dict[int, int] = {}
@@ -161,7 +166,7 @@ def places_of(places: Sequence[tuple[AcceleratorType, int, Network]]) -> Places:
     return Places(
         tuple(types),
         np.array([number[id(kind)] for kind, _, _ in places], dtype=np.int64),
-        np.array([max(per_node, n.scaleup_devices) for _, per_node, n in places], dtype=float),
+        np.array([most_tensor(per_node, n) for _, per_node, n in places], dtype=float),
         np.array(devices, dtype=float),
         np.array([devices.index(n.scaleup_devices) for _, _, n in places], dtype=np.int64),
         links_of([network for _, _, network in places]),
@@ -274,31 +279,31 @@ def gang_rates(
     kept = _kept(job, candidates, held, places.types)
     used = np.flatnonzero(kept.any(axis=0))
     layouts = candidates.layouts.take(used)
-    allowed = kept[:, used][at]
-    if wanted.tensor is None:
-        allowed &= layouts.tensor <= places.most_tensor[:, None]
-    place, row = np.nonzero(allowed)
+    kept = kept[:, used]
+    tensor = layouts.tensor if wanted.tensor is None else np.zeros(len(used))
+    place, pair, row = _pairs(kept, tensor, places)
     if not len(place):
         return _refused(job, count, places, candidates.layouts, memory, held)
     terms = step_terms(job, places.types, count, layouts)
     efficiency = np.array([[constants.efficiency(kind.stack)] for kind in places.types])
-    pair = at[place] * len(used) + row
-    compute, traffic = (part.ravel()[pair] for part in busy_seconds(terms, efficiency, constants))
+    compute, traffic = (part.take(pair) for part in busy_seconds(terms, efficiency, constants))
     sent = step_traffic(job.model, layouts, places.devices[:, None], job.unit, lora=job.lora)
     sent = sent.take(places.devices_of[place] * len(used) + row)
     waiting = sent.seconds(places.links.take(place))
-    bubble = terms.bubble[row]
+    bubble = terms.bubble.take(row)
     least, most = step_bounds(compute + traffic, waiting, bubble, constants)
-    starts = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
-    found = np.repeat(np.minimum.reduceat(most, starts), np.diff(np.append(starts, len(place))))
+    found = _least_of_place(most, place)
     likely = np.flatnonzero(least <= found)
     steps = joined_seconds(
-        compute[likely], traffic[likely], waiting[likely], bubble[likely], constants
+        compute.take(likely),
+        traffic.take(likely),
+        waiting.take(likely),
+        bubble.take(likely),
+        constants,
     )
-    order = np.lexsort((steps.total, place[likely]))
-    quickest = order[np.append(True, np.diff(place[likely[order]]) > 0)]
+    at_best = np.flatnonzero(steps.total == _least_of_place(steps.total, place[likely]))
     best = np.full(len(at), -1)
-    best[place[likely[quickest]]] = quickest
+    best[place[likely[at_best[::-1]]]] = at_best[::-1]  # of equal ones the first is kept
     ran = (best >= 0) & np.isfinite(steps.total[best])
     steps = steps.take(best)
     rows = np.where(ran, used[row[likely[best]]], -1)
@@ -319,6 +324,46 @@ def gang_rates(
         memory=memory,
         held=held,
     )
+
+
+def _pairs(kept: BoolArray, tensor: FloatArray, places: Places) -> tuple[IntArray, ...]:
+    """Return every place with every layout its type keeps and its scale-up domain permits.
+
+    Parameters
+    ----------
+    kept : ndarray of bool, shape (types, k)
+        By type and layout.
+    tensor : ndarray of float64, shape (k,)
+        Tensor-parallel degrees.
+    places : Places
+        Of some types each.
+
+    Returns
+    -------
+    tuple of ndarray of int64
+        Places, ascending; flat positions in `kept`, ascending at each place; their columns.
+    """
+    at = places.type_of
+    flat = np.flatnonzero(kept)
+    many = np.count_nonzero(kept, axis=1)
+    of_place = many[at]
+    ends = np.cumsum(of_place)
+    skipped = (np.cumsum(many) - many)[at] - (ends - of_place)
+    place = np.repeat(np.arange(len(at)), of_place)
+    chosen = np.arange(len(place)) + np.repeat(skipped, of_place)
+    pair, row = flat.take(chosen), (flat % max(1, len(tensor))).take(chosen)
+    if tensor.max(initial=0.0) > places.most_tensor.min(initial=np.inf):
+        inside = np.flatnonzero(tensor.take(row) <= places.most_tensor.take(place))
+        place, pair, row = place.take(inside), pair.take(inside), row.take(inside)
+    return place, pair, row
+
+
+def _least_of_place(value: FloatArray, place: IntArray) -> FloatArray:
+    """Return for each entry the least value at its place; `place` ascends."""
+    starts = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
+    counts = np.diff(np.append(starts, len(place)))
+    least: FloatArray = np.repeat(np.minimum.reduceat(value, starts), counts)
+    return least
 
 
 def _refused(
@@ -392,8 +437,8 @@ def precision_refusal(precision: str, accelerator: AcceleratorType) -> Refusal |
     """Return why `accelerator` cannot compute in `precision`; None where it can."""
     if not accelerator.peak_flops:
         return Refusal(f"no peak rate of {accelerator.name} is public")
-    supported = ", ".join(accelerator.peak_flops)
     if precision not in accelerator.peak_flops:
+        supported = ", ".join(accelerator.peak_flops)
         return Refusal(f"{accelerator.name} does not support {precision} (it has {supported})")
     if not any(p in accelerator.peak_flops for p in WIDE):
         return Refusal(f"{accelerator.name} has no wider format beside {precision}")

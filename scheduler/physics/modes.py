@@ -19,6 +19,7 @@ from scheduler.core.problem import Mode
 from scheduler.core.units import GIB
 from scheduler.core.workload import (
     FloatArray,
+    IntArray,
     JobClass,
     ModelPhysics,
     ProfilePhysics,
@@ -26,10 +27,10 @@ from scheduler.core.workload import (
     Service,
     Workload,
 )
-from scheduler.physics.gang_rates import Places, gang_rates, places_of
-from scheduler.physics.network import Refusal
+from scheduler.physics.gang_rates import Places, gang_rates, most_tensor, places_of
+from scheduler.physics.network import Network, Refusal
 from scheduler.physics.power import UNSTATED_BUSY, draw_w
-from scheduler.physics.profiles import PACKED, SPREAD, ProfileTable
+from scheduler.physics.profiles import ProfileTable
 from scheduler.physics.recorded import RecordedRates
 from scheduler.physics.shapes import Curve, Rates, Shapes, modes_of, shapes_of
 from scheduler.physics.speed import sustained_flops
@@ -59,7 +60,7 @@ class ModeBuilder:
         self._permitted: dict[Hashable, tuple[tuple[int, ...], dict[str, str]]] = {}
         self._references: dict[str, AcceleratorType] = {}
         self._shapes: dict[Hashable, Shapes] = {}
-        self._places: dict[Hashable, Places] = {}
+        self._places: dict[Hashable, tuple[Shapes, Places, IntArray]] = {}
         self._rates: dict[Hashable, tuple[Rates, Reason]] = {}
         self._mixes: dict[Hashable, tuple[Mode, ...]] = {}
         self._draws: dict[int, tuple[Shapes, FloatArray]] = {}
@@ -178,38 +179,49 @@ class ModeBuilder:
         columns = np.zeros((3, len(shapes.spreads)))
         reasons: dict[int, str] = {}
         for start, stop in _count_ranges(shapes):
-            key = (id(shapes), start)
-            if key not in self._places:
-                types = [self._floor.types[g.type_index] for g in shapes.groups[start:stop]]
-                spreads = shapes.spreads[start:stop]
-                places = [(k, s.per_node, s.network) for k, s in zip(types, spreads, strict=True)]
-                self._places[key] = places_of(places)
-            found = gang_rates(job, shapes.groups[start].count, self._places[key])
-            columns[:, start:stop] = found.work_per_s, found.memory_bytes, found.power_w
+            places, place_of = self._places_of(shapes, start, stop)
+            found = gang_rates(job, shapes.groups[start].count, places)
+            rated = np.stack([found.work_per_s, found.memory_bytes, found.power_w])
+            columns[:, start:stop] = rated[:, place_of]
             for curve in shapes.curves:
                 at = range(curve.start, curve.stop)
                 if start <= curve.start < stop and not columns[0, at.start : at.stop].any():
-                    got = found.estimate(curve.start - start) if at else None
+                    got = found.estimate(int(place_of[curve.start - start])) if at else None
                     reasons[curve.start] = got.reason if isinstance(got, Refusal) else ""
         return Rates(columns[0], columns[1], columns[2]), lambda i: reasons.get(i, "")
 
+    def _places_of(self, shapes: Shapes, start: int, stop: int) -> tuple[Places, IntArray]:
+        """Return the distinct places of some shapes, and which one each shape is."""
+        key = (id(shapes), start)
+        if key not in self._places:
+            distinct: dict[tuple[int, int, Network], int] = {}
+            place_of = [
+                distinct.setdefault(
+                    (g.type_index, most_tensor(s.per_node, s.network), s.network), len(distinct)
+                )
+                for g, s in zip(shapes.groups[start:stop], shapes.spreads[start:stop], strict=True)
+            ]
+            places = places_of([(self._floor.types[t], n, link) for t, n, link in distinct])
+            self._places[key] = shapes, places, np.array(place_of, dtype=np.int64)
+        return self._places[key][1:]
+
     def _table_rates(self, physics: ProfilePhysics, shapes: Shapes) -> tuple[Rates, Reason]:
         """Look up one packed and one spread rate of each count and type."""
-        table, rate = self._table(physics), np.zeros(len(shapes.spreads))
+        table = self._table(physics)
+        pairs = np.zeros((2, len(shapes.curves)))
         reasons: dict[int, str] = {}
-        for curve in shapes.curves:
+        for c, curve in enumerate(shapes.curves):
+            if curve.stop == curve.start:
+                continue
             kind = self._floor.types[curve.type_index]
-            known: dict[bool, float] = {}
-            for i in range(curve.start, curve.stop):
-                packed = shapes.spreads[i].packed
-                if packed not in known:
-                    got = table.rate(
-                        physics.job_type, kind, curve.count, PACKED if packed else SPREAD
-                    )
-                    known[packed] = 0.0 if isinstance(got, Refusal) else got
-                    if isinstance(got, Refusal):
-                        reasons[i] = got.reason
-                rate[i] = known[packed]
+            found = table.rates(physics.job_type, kind, curve.count)
+            for row, got in enumerate(found):
+                if not isinstance(got, Refusal):
+                    pairs[row, c] = got
+                elif shapes.packed[curve.start] == (row == 0):
+                    reasons[curve.start] = got.reason
+        packed, apart = pairs[:, shapes.curve_of]
+        rate = np.where(shapes.packed, packed, apart)
         if id(shapes) not in self._draws:
             watts = [
                 group.count * draw_w(self._floor.types[group.type_index], UNSTATED_BUSY)

@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scheduler.core.cluster import AcceleratorType
+from scheduler.physics.collectives import USABLE_CEILING
 
-USABLE_SHARE = 0.8
-"""Share of a published link rate that collectives get on the wire: about 370 of 450 GB/s
-on NVLink4 (https://github.com/NVIDIA/nccl-tests/issues/212), 468 of 600 GB/s on NVLink3
-(FlagPerf)."""
+USABLE_SHARE = USABLE_CEILING
+"""Share of a published link rate that the collectives of jobs get; theirs are large."""
 
 USUAL_SCALEUP_LATENCY_S = 2e-6
 USUAL_SCALEOUT_LATENCY_S = 5e-6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 
 from scheduler.core.cluster import AcceleratorType
 from scheduler.core.workload import Profile
@@ -28,9 +29,14 @@ class ProfileTable:
     def __init__(self, profile: Profile) -> None:
         self.name = profile.name
         self._rows: dict[tuple[str, str, str], dict[int, float]] = {}
+        folded: dict[str, str] = {}
         for (job_type, accelerator, count, spread), rate in profile.rates.items():
-            key = (job_type, accelerator.casefold(), spread)
-            self._rows.setdefault(key, {})[count] = rate
+            name = folded.get(accelerator) or folded.setdefault(accelerator, accelerator.casefold())
+            key = (job_type, name, spread)
+            if key in self._rows:
+                self._rows[key][count] = rate
+            else:
+                self._rows[key] = {count: rate}
         self._names: dict[int, tuple[AcceleratorType, tuple[str, ...]]] = {}
 
     def rate(
@@ -49,17 +55,36 @@ class ProfileTable:
         spread : str
             ``"packed"`` or ``"spread"``; one accelerator is always packed.
         """
-        rows = self._find(job_type, accelerator, PACKED if count == 1 else spread)
-        if not rows:
-            what = f"{job_type!r} on {accelerator.name}"
-            shape = " spread over nodes" if spread == SPREAD and count > 1 else ""
-            return Refusal(f"table {self.name!r} has no row for {what}{shape}")
-        rate = _at(rows, count)
-        packed = self._find(job_type, accelerator, PACKED)
-        if count not in rows and packed:  # a figure that was not measured never beats packed
-            rate = min(rate, _at(packed, count))
+        packed, apart = self.rates(job_type, accelerator, count)
+        return apart if spread == SPREAD else packed
+
+    def rates(
+        self, job_type: str, accelerator: AcceleratorType, count: int
+    ) -> tuple[float | Refusal, float | Refusal]:
+        """Return `rate` packed and spread."""
+        rows = self._find(job_type, accelerator, PACKED)
+        known = _at(rows, count) if rows else 0.0
+        packed = self._stated(job_type, accelerator, count, known, "" if rows else PACKED)
+        if count == 1:
+            return packed, packed
+        apart = self._find(job_type, accelerator, SPREAD)
+        if not apart:
+            return packed, self._stated(job_type, accelerator, count, 0.0, SPREAD)
+        rate = _at(apart, count)
+        if rows and count not in apart:  # a figure that was not measured never beats packed
+            rate = min(rate, known)
+        return packed, self._stated(job_type, accelerator, count, rate, "")
+
+    def _stated(
+        self, job_type: str, kind: AcceleratorType, count: int, rate: float, missing: str
+    ) -> float | Refusal:
+        """Return a rate, or why there is none: no row of a spread, or a measured zero."""
+        if missing:
+            shape = " spread over nodes" if missing == SPREAD else ""
+            what = f"{job_type!r} on {kind.name}{shape}"
+            return Refusal(f"table {self.name!r} has no row for {what}")
         if rate <= 0:
-            return Refusal(f"does not fit {count} x {accelerator.name}: measured rate is 0")
+            return Refusal(f"does not fit {count} x {kind.name}: measured rate is 0")
         return rate
 
     def _find(self, job_type: str, kind: AcceleratorType, spread: str) -> dict[int, float]:
@@ -78,18 +103,17 @@ def _at(rows: dict[int, float], count: int) -> float:
     if count in rows:
         return rows[count]
     known = sorted(rows)
-    if count < known[0]:
+    place = bisect(known, count)
+    if place == 0:
         return rows[known[0]] * count / known[0]
-    low = max(c for c in known if c < count)
+    low = known[place - 1]
     if rows[low] <= 0:
         return 0.0
-    above = [c for c in known if c > count]
-    if above:
-        ends = low, above[0]
+    if place < len(known):
+        first, last = low, known[place]
     else:
         positive = [c for c in known if rows[c] > 0]
-        ends = (positive[-2], low) if len(positive) > 1 else (low, low)
-    first, last = ends
+        first, last = (positive[-2], low) if len(positive) > 1 else (low, low)
     if first == last:
         exponent = 1.0
     elif rows[last] <= 0:

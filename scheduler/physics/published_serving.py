@@ -10,6 +10,7 @@ from typing import Literal
 
 from scheduler.core.errors import InputError
 from scheduler.core.model import Model
+from scheduler.core.units import GIB
 from scheduler.io.published_inference import PublishedInference
 from scheduler.physics.inference_constants import SHIPPED, InferenceConstants
 from scheduler.physics.kv_cache import ServingMemory, serving_memory
@@ -91,8 +92,11 @@ def predict_run(
         return replica
     memory = run_memory(run)
     if memory.weights_bytes > run.accelerator.memory_bytes:
+        need, has = memory.weights_bytes / GIB, run.accelerator.memory_bytes / GIB
         return Refusal(
-            f"{run.model.name} does not fit on {run.tensor_parallel} x {run.accelerator.name}"
+            f"{run.model.name} in {run.precision} on {run.tensor_parallel} x"
+            f" {run.accelerator.name} needs {need:.0f} GiB on each for its weights alone,"
+            f" each has {has:.0f}"
         )
     slots = max(memory.max_batch, 1.0)
     copies = run.count // run.tensor_parallel

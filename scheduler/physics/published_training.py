@@ -37,9 +37,10 @@ def predict_runs(
     for run in runs:
         found, fits = predict_run(run, constants), True
         if isinstance(found, Refusal):
+            refused = found
             found, fits = predict_run(_with_room(run), constants), False
         if isinstance(found, Refusal):
-            unpredicted[run.id] = found.reason
+            unpredicted[run.id] = refused.reason
             continue
         kind = "moe" if is_moe(run) else "dense"
         predictions.append(

@@ -6,9 +6,11 @@ depend on the job - where shapes fit and which replaces which - is worked out on
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from itertools import repeat
+from typing import Any, Final
 
 import numpy as np
 
@@ -45,6 +47,8 @@ class Shapes:
         One per count and type, also where nothing fits.
     level : ndarray of int64
         Of each shape.
+    packed : ndarray of bool
+        Whether a measured rate of packed gangs holds.
     curve_of : ndarray of int64
         Position in `curves`.
     order : ndarray of int64
@@ -58,6 +62,7 @@ class Shapes:
     groups: tuple[Group, ...]
     curves: tuple[Curve, ...]
     level: IntArray
+    packed: BoolArray
     curve_of: IntArray
     order: IntArray
     covering: IntArray
@@ -129,6 +134,7 @@ def shapes_of(
         tuple(groups),
         tuple(curves),
         level,
+        np.array([s.packed for s in spreads], dtype=bool),
         np.repeat(np.arange(len(curves)), [c.stop - c.start for c in curves]),
         np.array(sorted(range(len(spreads)), key=keys.__getitem__), dtype=np.int64),
         table[:, 0],
@@ -152,15 +158,25 @@ def modes_of(shapes: Shapes, rates: Rates, max_level: int) -> tuple[tuple[Mode, 
     np.maximum.at(best, shapes.curve_of, rate)
     order = shapes.order[kept[shapes.order]]
     order = order[np.argsort(-rate[order], kind="stable")]
-    modes = tuple(
-        map(
-            Mode,
-            [(shapes.groups[i],) for i in order.tolist()],
-            shapes.level[order].tolist(),
-            rate[order].tolist(),
-            best[shapes.curve_of[order]].tolist(),
-            rates.power_w[order].tolist(),
-            rates.memory_bytes[order].tolist(),
-        )
+    modes = _modes(
+        groups=[(shapes.groups[i],) for i in order.tolist()],
+        level=shapes.level[order].tolist(),
+        rate=rate[order].tolist(),
+        best_rate=best[shapes.curve_of[order]].tolist(),
+        power_w=rates.power_w[order].tolist(),
+        memory_bytes=rates.memory_bytes[order].tolist(),
+        straggler=[0.0] * len(order),
     )
     return modes, kept
+
+
+def _modes(**columns: list[Any]) -> tuple[Mode, ...]:
+    """Return modes made column by column.
+
+    There are hundreds of thousands; one by one the initialiser of a frozen dataclass takes
+    a quarter of all the time that modes take.
+    """
+    modes = tuple(map(object.__new__, repeat(Mode, len(columns["level"]))))
+    for name, column in columns.items():
+        deque(map(getattr(Mode, name).__set__, modes, column), maxlen=0)
+    return modes

@@ -69,15 +69,16 @@ class Traffic:
     def take(self, index: IntArray) -> Traffic:
         """Return the entries at `index` of the arrays laid out flat."""
         return Traffic(
-            self.up_bytes.ravel()[index],
-            self.up_steps.ravel()[index],
-            self.out_bytes.ravel()[index],
-            self.out_steps.ravel()[index],
+            self.up_bytes.take(index),
+            self.up_steps.take(index),
+            self.out_bytes.take(index),
+            self.out_steps.take(index),
         )
 
     def seconds(self, links: Links) -> FloatArray:
         """Return the time it takes, infinite where a link is missing."""
-        up, out = self.up_bytes * links.s_per_up_byte, self.out_bytes * links.s_per_out_byte
+        with np.errstate(invalid="ignore"):
+            up, out = self.up_bytes * links.s_per_up_byte, self.out_bytes * links.s_per_out_byte
         if not links.complete:  # no bytes over no link take no time
             up = np.where(self.up_bytes > 0, up, 0.0)
             out = np.where(self.out_bytes > 0, out, 0.0)
@@ -108,10 +109,10 @@ class Links:
     def take(self, rows: IntArray) -> Links:
         """Return the networks at `rows`."""
         return Links(
-            self.s_per_up_byte[rows],
-            self.up_latency_s[rows],
-            self.s_per_out_byte[rows],
-            self.out_latency_s[rows],
+            self.s_per_up_byte.take(rows),
+            self.up_latency_s.take(rows),
+            self.s_per_out_byte.take(rows),
+            self.out_latency_s.take(rows),
             self.complete,
         )
 

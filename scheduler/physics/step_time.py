@@ -185,7 +185,10 @@ class StepSeconds:
     def take(self, index: IntArray) -> StepSeconds:
         """Return the steps at `index`."""
         return StepSeconds(
-            self.compute[index], self.memory[index], self.communication[index], self.bubble[index]
+            self.compute.take(index),
+            self.memory.take(index),
+            self.communication.take(index),
+            self.bubble.take(index),
         )
 
 

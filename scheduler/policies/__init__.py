@@ -10,6 +10,8 @@ import importlib
 from importlib.metadata import entry_points
 
 from scheduler.core.errors import Fault, InputError, nearest_name
+from scheduler.policies.research_names import RESEARCH
+from scheduler.policies.research_names import RESEARCH
 from scheduler.policies.view import INFORMATION_LEVELS, Information, Policy, View
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Policy",
     "View",
     "describe",
+    "known",
     "make",
     "names",
     "origin",
@@ -40,6 +43,20 @@ _BUILT_IN: dict[str, tuple[str, str]] = {
         "scheduler.policies.best_fit:BestFit",
         "arrival order without blocking, each gang where it leaves the least room",
     ),
+    "kueue_strict": (
+        "scheduler.policies.kueue:StrictFifo",
+        "Kueue's StrictFIFO: accelerator types in list order, the head of the queue blocks",
+    ),
+    "kueue_best_effort": (
+        "scheduler.policies.kueue:BestEffortFifo",
+        "Kueue's BestEffortFIFO: accelerator types in list order, nothing blocks",
+    ),
+    "slurm": (
+        "scheduler.policies.slurm:Slurm",
+        "multifactor priority, backfill that reserves whole nodes, tightest leaf switch first",
+    ),
+    **{name: (f"scheduler.policies.research:{name}", text) for name, text in RESEARCH.items()},
+    **{name: (f"scheduler.policies.research:{name}", text) for name, text in RESEARCH.items()},
     "optimizer": (
         "scheduler.policies.optimizer:Optimizer",
         "exact CP-SAT placement rounds: starts, preempts and moves for mean JCT",
@@ -47,6 +64,11 @@ _BUILT_IN: dict[str, tuple[str, str]] = {
 }
 
 _GROUP = "fleetfit.policies"
+
+
+def known(name: str) -> bool:
+    """Return whether `make` knows the name: a policy's, or a composed one's."""
+    return name in names() or ("+" in name and _composed(name) is not None)
 
 
 def names() -> tuple[str, ...]:
@@ -84,19 +106,29 @@ def make(name: str) -> Policy:
         module, attribute = _BUILT_IN[name][0].split(":")
         policy: Policy = getattr(importlib.import_module(module), attribute)()
         return policy
+    composed = _composed(name) if "+" in name else None
+    if composed is not None:
+        return composed
     for entry in entry_points(group=_GROUP):
         if entry.name == name:
             plugged: Policy = entry.load()()
             return plugged
-    known = names()
+    everyone = names()
     raise InputError(
         [
             Fault(
                 "unknown policy",
                 file="--policy",
                 value=name,
-                allowed=", ".join(known),
-                nearest=nearest_name(name, known),
+                allowed=f"{', '.join(everyone)}, or ORDER+ADMISSION+PLACEMENT",
+                nearest=nearest_name(name, everyone),
             )
         ]
     )
+
+
+def _composed(name: str) -> Policy | None:
+    """Return the policy that a name such as ``srtf+easy+worst_fit`` stands for, if any."""
+    from scheduler.policies.ordered import parse
+
+    return parse(name)

@@ -30,7 +30,7 @@ class Autoscale:
             self._shrink(view, index, state, needed_capacity(state, now, now + horizon_us))
             target = needed_capacity(state, now, now + ahead_us)
             top_up(view, index, state, target, "best")
-            while lacking(view, index, state, target) and _make_room(view, index):
+            while lacking(view, index, state, target) and make_room(view, index):
                 top_up(view, index, state, target, "best")
             self._wake(view, state, ahead_us, horizon_us)
 
@@ -53,8 +53,8 @@ class Autoscale:
                     view.wake_at(at_us - lead_us)
 
 
-def _make_room(view: View, index: int) -> bool:
-    """Preempt jobs until the service's best mode fits; False (and no change) if it cannot."""
+def make_room(view: View, index: int) -> bool:
+    """Preempt jobs until a mode of the service fits, best first; False if none can be made to."""
     for mode in view.problem.service_modes[index]:
         types = {g.type_index for g in mode.groups}
         then = view.occupancy.copy()

@@ -33,7 +33,7 @@ class EasyBackfill:
         head = self._queue.start_head(view)
         if head is None or len(self._queue.jobs) < 2 or not any(view.occupancy.type_free):
             return
-        shadow_us, then = _reserve(view, head)
+        shadow_us, then = reserve_head(view, head)
         self._backfill(view, shadow_us, then)
 
     def _backfill(self, view: View, shadow_us: int, then: Occupancy) -> None:
@@ -62,7 +62,7 @@ class EasyBackfill:
             )
 
 
-def _reserve(view: View, head: int) -> tuple[int, Occupancy]:
+def reserve_head(view: View, head: int) -> tuple[int, Occupancy]:
     """Return when `head` can start, and what is free at that instant with it in place.
 
     More ends leave more room, so the first end that leaves enough is found by bisection.

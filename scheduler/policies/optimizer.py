@@ -8,6 +8,7 @@ from itertools import islice
 from scheduler.core.problem import Mode, fleet_rates
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.policies.autoscale import Autoscale
+from scheduler.policies.round_log import RoundLog
 from scheduler.policies.view import ClassQueues, View
 from scheduler.solver.greedy_round import greedy_round
 from scheduler.solver.prices import Prices
@@ -73,11 +74,13 @@ class Optimizer:
         self._shapes: list[list[tuple[int, Mode]]] = []
         self._drain_s = 0.0
         self.counters = {"rounds": 0, "exact_rounds": 0, "worst_gap": 0.0}
+        self.rounds = RoundLog(())
 
     def decide(self, view: View) -> None:
         """Serve demand, then run a full round, or between rounds start what fits."""
         if self._prices is None:
             self._prices = Prices(len(view.problem.types))
+            self.rounds = RoundLog(view.problem.types)
             self._fleet_rate = fleet_rates(view.problem)
             self._shapes = [_shortlist(modes) for modes in view.problem.modes]
         self._services.provision(view)
@@ -139,6 +142,7 @@ class Optimizer:
                 hint=answer, deterministic_time=EXACT_TIME,
             )  # fmt: skip
         self.counters["worst_gap"] = max(self.counters["worst_gap"], answer.gap)
+        self.rounds.note(view.now_us, answer.gap, self._prices.value.tolist())
         self._carry_out(view, candidates, answer)
 
     def _look_ahead(self, view: View) -> list[int]:
@@ -187,7 +191,7 @@ class Optimizer:
                 continue
             left_s = (view.expected_end_us(job) - view.now_us) / US_PER_S
             restart_s = view.restart_us(job) / US_PER_S
-            worth = self._worth(view, job) * self._speed(view, job, left_s)
+            worth = self._utility(view, job, view.modes(job)[running.mode], left_s)
             # what is stopped pays a restart later: that much more is staying worth
             stay = 1 + (1 + MOVE_RELUCTANCE) * restart_s / max(LEAST_S, left_s)
             held = Held(running.placement, worth * stay)
@@ -212,12 +216,15 @@ class Optimizer:
         return least_s / max(least_s, run_s)
 
     def _options(self, view: View, job: int, *, moving: bool = False) -> tuple[Option, ...]:
-        worth = self._worth(view, job)
         extra_s = MOVE_RELUCTANCE * view.restart_us(job) / US_PER_S if moving else 0.0
         return tuple(
-            Option(m, mode, worth * self._speed(view, job, view.run_s(job, m) + extra_s))
+            Option(m, mode, self._utility(view, job, mode, view.run_s(job, m) + extra_s))
             for m, mode in self._shapes[view.class_of(job)]
         )
+
+    def _utility(self, view: View, job: int, mode: Mode, run_s: float) -> float:
+        """Return what it is worth to hold `job` in `mode`, in which it needs `run_s` more."""
+        return self._worth(view, job) * self._speed(view, job, run_s)
 
     def _carry_out(self, view: View, candidates: list[Candidate], answer: RoundAnswer) -> None:
         kept = set(answer.kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from typing import Protocol
 
 from scheduler.core.occupancy import Fit
 from scheduler.core.problem import Mode
@@ -10,6 +11,14 @@ from scheduler.policies.view import ServiceNow, View
 
 BURST_HEADROOM = 0.1
 """Capacity kept above the demand curve, as a share of it."""
+
+
+class Provisioner(Protocol):
+    """The part of a policy that looks after services."""
+
+    def provision(self, view: View) -> None:
+        """Start and stop replicas for the present."""
+        ...
 
 
 class StaticPeak:

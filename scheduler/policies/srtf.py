@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from scheduler.core.occupancy import Occupancy
-from scheduler.policies.provision import StaticPeak
+from scheduler.policies.provision import Provisioner, StaticPeak
 from scheduler.policies.view import ClassQueues, View
 
 
@@ -20,7 +20,7 @@ class Srtf:
 
     def __init__(self) -> None:
         self._queues = ClassQueues(key=lambda view, job: view.remaining_s(job))
-        self._services = StaticPeak()
+        self._services: Provisioner = StaticPeak()
 
     def decide(self, view: View) -> None:
         """Start the shortest waiting jobs, preempting longer ones where that makes room."""

@@ -12,7 +12,7 @@ from scheduler.core.occupancy import Fit, Occupancy
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement
 from scheduler.core.units import US_PER_S, us_from_s
-from scheduler.core.workload import Service
+from scheduler.core.workload import Service, Tenancy
 
 Information = Literal["exact", "estimates", "none"]
 """What may be known of remaining work: the truth; user estimates; only attained service."""
@@ -69,8 +69,47 @@ class ServiceNow(Protocol):
         ...
 
 
-class Actions(Protocol):
-    """Carries out what a policy decides, at once."""
+class AccessNow(Protocol):
+    """Quotas, labels, reservations, host resources, affinity: who may use what at present."""
+
+    want_of: list[int]
+
+    def permits(self, want: int, mode: Mode) -> bool:
+        """Return whether jobs of a want may hold `mode` beside what is held."""
+        ...
+
+    def hide(self, want: int, where: Occupancy) -> Occupancy:
+        """Return `where` as jobs of a want may use it."""
+        ...
+
+    def hide_reserved(self, where: Occupancy) -> Occupancy:
+        """Return `where` without the nodes that are kept for some."""
+        ...
+
+    def refuses(self, job: int, mode: Mode, placement: Placement, where: Occupancy) -> str:
+        """Return why a job may not start there, or an empty string."""
+        ...
+
+
+class JobsNow(Protocol):
+    """The jobs at present; carries out what a policy decides on them, at once."""
+
+    waiting: dict[int, None]
+    running: dict[int, RunningJob]
+    tenant_us: list[int]
+
+    @property
+    def access(self) -> AccessNow | None:
+        """The rules on who may use what; None: there are none."""
+        ...
+
+    def remaining_work(self, job: int) -> float:
+        """Return the work a job has left."""
+        ...
+
+    def attained_s(self, job: int) -> float:
+        """Return run time had so far, in seconds of the job's fastest mode."""
+        ...
 
     def start(self, job: int, mode: int, placement: Placement) -> None:
         """Start a waiting job."""
@@ -80,11 +119,29 @@ class Actions(Protocol):
         """Preempt a running job; it saves its state and waits again."""
         ...
 
-    def start_replica(self, service: int, mode: int, placement: Placement) -> None:
+    def move(self, job: int, mode: int, placement: Placement) -> None:
+        """Let a running job go on elsewhere (migrate) or in another mode (resize), at once.
+
+        It pays its restart; the placement may use what the job itself holds now.
+        """
+        ...
+
+
+class ReplicasNow(Protocol):
+    """The services at present; carries out what a policy decides on them, at once."""
+
+    running: dict[int, RunningReplica]
+
+    @property
+    def services(self) -> Sequence[ServiceNow]:
+        """By service index."""
+        ...
+
+    def start(self, service: int, mode: int, placement: Placement) -> None:
         """Start a replica of a service."""
         ...
 
-    def stop_replica(self, replica: int) -> None:
+    def stop(self, number: int) -> None:
         """Stop a replica."""
         ...
 
@@ -126,8 +183,8 @@ class View:
         By service index.
     information : str
         How much `remaining_s` tells.
-    start, stop, start_replica, stop_replica : callable
-        See `Actions`; an illegal decision raises `PolicyError`.
+    start, stop, move, start_replica, stop_replica : callable
+        See `JobsNow` and `ReplicasNow`; an illegal decision raises `PolicyError`.
     """
 
     def __init__(
@@ -135,34 +192,38 @@ class View:
         problem: Problem,
         occupancy: Occupancy,
         information: Information,
-        remaining_work: Callable[[int], float],
-        attained_s: Callable[[int], float],
+        *,
+        jobs: JobsNow,
+        replicas: ReplicasNow,
         power_allows: Callable[[Mode, Placement], bool],
-        services: Sequence[ServiceNow],
-        actions: Actions,
     ) -> None:
         self.problem = problem
         self.occupancy = occupancy
         self.information = information
         self.now_us = 0
-        self.waiting: dict[int, None] = {}
+        self.waiting = jobs.waiting
         self.joined: list[int] = []
         self.ended = 0
-        self.running: dict[int, RunningJob] = {}
-        self.replicas: dict[int, RunningReplica] = {}
+        self.running = jobs.running
+        self.replicas = replicas.running
         self.wake_us: int | None = None
-        self._remaining_work = remaining_work
-        self._attained_s = attained_s
+        self._remaining_work = jobs.remaining_work
+        self._attained_s = jobs.attained_s
         self._power_allows = power_allows
-        self.services = services
-        self.start = actions.start
-        self.stop = actions.stop
-        self.start_replica = actions.start_replica
-        self.stop_replica = actions.stop_replica
-        jobs = problem.workload.jobs
-        self._class_of: list[int] = jobs.class_index.tolist()
-        self._estimate_s: list[float] = jobs.estimate_s.tolist()
-        self._weight: list[float] = jobs.weight.tolist()
+        self.services: Sequence[ServiceNow] = replicas.services
+        self.start = jobs.start
+        self.stop = jobs.stop
+        self.move = jobs.move
+        self._access = jobs.access
+        self._tenant_us = jobs.tenant_us
+        self.start_replica = replicas.start
+        self.stop_replica = replicas.stop
+        columns = problem.workload.jobs
+        self._class_of: list[int] = columns.class_index.tolist()
+        self._estimate_s: list[float] = columns.estimate_s.tolist()
+        self._weight: list[float] = columns.weight.tolist()
+        self._tenant_of: list[int] = columns.tenant_index.tolist()
+        self._priority: list[int] = columns.priority.tolist()
         self._best_rate = [max((m.rate for m in ms), default=0.0) for ms in problem.modes]
         self._restart_us = [us_from_s(c.restart_s) for c in problem.workload.classes]
         self._caps_power = any(s.power_cap_w is not None for s in problem.cluster.sites)
@@ -185,6 +246,47 @@ class View:
     def weight(self, job: int) -> float:
         """Return the job's weight."""
         return self._weight[job]
+
+    def tenant_of(self, job: int) -> int:
+        """Return the job's tenant, a position in `Workload.tenants`."""
+        return self._tenant_of[job]
+
+    def priority(self, job: int) -> int:
+        """Return the job's priority; higher goes first."""
+        return self._priority[job]
+
+    def limit_s(self, job: int) -> float:
+        """Return the job's time limit, NaN if it has none."""
+        return float(self.problem.workload.jobs.limit_s[job])
+
+    def tenancy(self, tenant: int) -> Tenancy:
+        """Return the share and the quotas of a tenant."""
+        name = self.problem.workload.tenants[tenant]
+        known = (t for t in self.problem.workload.tenancies if t.tenant == name)
+        return next(known, Tenancy(name))
+
+    def tenant_holds(self) -> list[list[int]]:
+        """Return the accelerators that jobs hold now, by tenant and type."""
+        held = [[0] * len(self.problem.types) for _ in self.problem.workload.tenants]
+        for job, running in self.running.items():
+            for group in self.problem.modes[self._class_of[job]][running.mode].groups:
+                held[self._tenant_of[job]][group.type_index] += group.count
+        return held
+
+    def tenant_used_s(self) -> list[float]:
+        """Return the accelerator-seconds that jobs have held so far, by tenant."""
+        used_us = list(self._tenant_us)
+        for job, running in self.running.items():
+            count = self.problem.modes[self._class_of[job]][running.mode].count
+            used_us[self._tenant_of[job]] += count * (self.now_us - running.start_us)
+        return [us / US_PER_S for us in used_us]
+
+    def want_of(self, job: int) -> int:
+        """Return a number that jobs share which may use the same modes and nodes now.
+
+        Their class, or finer where quotas, reservations or labels tell them apart.
+        """
+        return self._class_of[job] if self._access is None else self._access.want_of[job]
 
     def preemptible(self, job: int) -> bool:
         """Return whether the job may be stopped."""
@@ -231,17 +333,52 @@ class View:
         self, job: int, fit: Fit = "best", occupancy: Occupancy | None = None
     ) -> tuple[int, Placement] | None:
         """Return the fastest mode that has a legal placement now, and that placement."""
-        for index, mode in enumerate(self.modes(job)):
-            placement = self.place(mode, fit, occupancy)
+        where = self.occupancy if occupancy is None else occupancy
+        access, caps_power = self._access, self._caps_power
+        want = 0
+        if access is not None:
+            want = access.want_of[job]
+            where = access.hide(want, where)
+        for index, mode in enumerate(self.problem.modes[self._class_of[job]]):
+            if access is not None and not access.permits(want, mode):
+                continue
+            placement = self._search(mode, fit, where) if caps_power else where.find(mode, fit)
             if placement is not None:
                 return index, placement
         return None
 
+    def place_job(
+        self, job: int, mode: int, fit: Fit = "best", occupancy: Occupancy | None = None
+    ) -> Placement | None:
+        """Return a placement on which the job may start in `mode` now, or None."""
+        where = self.occupancy if occupancy is None else occupancy
+        chosen = self.problem.modes[self._class_of[job]][mode]
+        if self._access is not None:
+            want = self._access.want_of[job]
+            if not self._access.permits(want, chosen):
+                return None
+            where = self._access.hide(want, where)
+        return self._search(chosen, fit, where)
+
+    def may_start(self, job: int, mode: int, placement: Placement) -> bool:
+        """Return whether quotas, labels, reservations and the like let the job start there."""
+        chosen = self.problem.modes[self._class_of[job]][mode]
+        access = self._access
+        return access is None or not access.refuses(job, chosen, placement, self.occupancy)
+
     def place(
         self, mode: Mode, fit: Fit = "best", occupancy: Occupancy | None = None
     ) -> Placement | None:
-        """Return a legal placement of `mode` now, within the power caps, or None."""
+        """Return a legal placement of `mode` now, within the power caps, or None.
+
+        Nodes kept for some are left out; what a job may use is for `find` and `place_job`.
+        """
         where = self.occupancy if occupancy is None else occupancy
+        if self._access is not None:
+            where = self._access.hide_reserved(where)
+        return self._search(mode, fit, where)
+
+    def _search(self, mode: Mode, fit: Fit, where: Occupancy) -> Placement | None:
         placement = where.find(mode, fit)
         if not self._caps_power or placement is None:
             return placement
@@ -263,10 +400,11 @@ class View:
 
 
 class ClassQueues:
-    """Waiting jobs by class, each class in order of a key that is fixed while a job waits.
+    """Waiting jobs by want, each want in order of a key that is fixed while a job waits.
 
-    Jobs of one class want the same placements, so once the first of a class cannot start,
-    none behind it can: a policy drops the class and goes on with the others.
+    A want is a class, or finer (`View.want_of`). Its jobs want the same placements, so once
+    the first cannot start, none behind it can: a policy drops the want and goes on with the
+    others.
 
     Parameters
     ----------
@@ -286,24 +424,24 @@ class ClassQueues:
                 continue
             entry = (self._key(view, job), job)
             self._key_of[job] = entry[0]
-            queue = self._queues.setdefault(view.class_of(job), [])
+            queue = self._queues.setdefault(view.want_of(job), [])
             at = bisect.bisect_left(queue, entry)
             if at == len(queue) or queue[at] != entry:
                 queue.insert(at, entry)
 
     def heads(self, view: View) -> dict[int, Iterator[tuple[float, int]]]:
-        """Return, by class, an iterator of ``(key, job)`` over the jobs that wait."""
+        """Return, by want, an iterator of ``(key, job)`` over the jobs that wait."""
         alive = {}
-        for class_index in sorted(self._queues):
-            queue = self._queues[class_index]
+        for want in sorted(self._queues):
+            queue = self._queues[want]
             stale = 0
             while stale < len(queue) and not self._waits(queue[stale], view):
                 stale += 1
             del queue[:stale]
             if queue:
-                alive[class_index] = self._entries(queue, view)
+                alive[want] = self._entries(queue, view)
             else:
-                del self._queues[class_index]
+                del self._queues[want]
         return alive
 
     def _waits(self, entry: tuple[float, int], view: View) -> bool:

@@ -1,4 +1,4 @@
-"""The accelerator catalogue as a table."""
+"""The catalogues of accelerators and models as tables that fit the terminal."""
 
 from __future__ import annotations
 
@@ -16,28 +16,61 @@ UNSURE: Final = "?"
 
 UNSURE_NOTE: Final = "figures of this type are estimates or disputed"
 
-COLUMNS: Final = {
+PEAKS_NOTE: Final = "precisions: dense peak in TFLOP/s, - where unsupported"
+
+CHIP: Final = {
     "stack": "stack",
     "memory_gib": "GiB",
     "memory_gb_per_s": "GB/s",
+    "fp32_tflops": "fp32",
+    "tf32_tflops": "tf32",
     "bf16_tflops": "bf16",
+    "fp16_tflops": "fp16",
     "fp8_tflops": "fp8",
+    "int8_tflops": "int8",
     "fp4_tflops": "fp4",
-    "price_usd": "USD",
-    "usd_per_hour": "USD\nper h",
     "confidence": "confi-\ndence",
 }
-"""Headings by field; peaks are dense, in TFLOP/s."""
+"""Headings by field."""
 
-GIVE_WAY: Final = ("usd_per_hour", "fp4_tflops")
-"""Columns that make room for the export status."""
+SYSTEM: Final = {
+    "scaleup_gb_per_s": "link\nGB/s",
+    "scaleup_devices": "link\njoins",
+    "devices_per_node": "per\nnode",
+    "idle_w": "idle\nW",
+    "peak_w": "peak\nW",
+    "price_usd": "price\nUSD",
+    "usd_per_hour": "USD\nper h",
+    "export_status": "export status",
+}
 
-NARROW: Final = ("price_usd", "fp8_tflops")
-"""Columns that a narrow terminal does without."""
+MODEL: Final = {
+    "kind": "kind",
+    "parameters_1e9": "1e9\nweights",
+    "active_1e9": "1e9\nactive",
+    "layers": "layers",
+    "hidden": "hidden",
+    "heads": "heads",
+    "kv_heads": "KV\nheads",
+    "vocabulary": "vocab-\nulary",
+    "experts": "experts",
+    "experts_per_token": "per\ntoken",
+}
+
+GIVE_WAY: Final = (
+    *("tf32_tflops", "fp32_tflops", "int8_tflops", "fp4_tflops", "confidence", "fp16_tflops"),
+    *("usd_per_hour", "export_status", "experts_per_token", "vocabulary", "experts", "kv_heads"),
+    *("heads", "fp8_tflops", "price_usd", "idle_w", "hidden", "layers"),
+)
+"""Columns that a narrow terminal does without, the first first."""
+
+WORDS: Final = frozenset(("stack", "confidence", "export_status", "kind"))
+TEXT: Final = frozenset(("export_status",))
+"""Columns that take what is left, cut to it, and the least they need."""
 
 GAP: Final = 3
 EDGES: Final = 2
-LEAST_STATUS: Final = 28
+LEAST_TEXT: Final = 20
 
 
 def type_name(name: str, confidence: str) -> str:
@@ -45,50 +78,63 @@ def type_name(name: str, confidence: str) -> str:
     return name + (UNSURE if confidence == "low" else "")
 
 
-def accelerator_table(rows: Sequence[Mapping[str, object]], width: int) -> Table:
-    """Return the accelerator types: memory, peaks, prices, export status, confidence.
+def accelerator_tables(rows: Sequence[Mapping[str, object]], width: int) -> tuple[Table, Table]:
+    """Return the accelerator types: the chips, then their links, power, prices and export status.
 
     Parameters
     ----------
     rows : sequence of mapping
         Fields as `fleetfit list accelerators --json` prints them.
     width : int
-        Columns of the terminal; the export status takes what is left.
+        Columns of the terminal.
     """
-    names = [plain(type_name(str(row["name"]), str(row["confidence"]))) for row in rows]
-    cells = {field: [_cell(row, field) for row in rows] for field in COLUMNS}
-    sizes = {
-        field: GAP + max(map(len, [*COLUMNS[field].split("\n"), *texts]))
-        for field, texts in cells.items()
-    }
-    left = width - EDGES - max(map(len, names)) - sum(sizes.values())
-    for wanted, fields in ((GAP + LEAST_STATUS, GIVE_WAY), (0, NARROW)):
-        for field in fields:
-            if left < wanted and field in cells:
-                left += sizes[field]
-                del cells[field]
-    with_status = left - GAP >= LEAST_STATUS
+    names = [type_name(str(row["name"]), str(row["confidence"])) for row in rows]
+    return _fitted(names, rows, CHIP, width), _fitted(names, rows, SYSTEM, width)
+
+
+def model_table(rows: Sequence[Mapping[str, object]], width: int) -> Table:
+    """Return the models; rows as `fleetfit list models --json` prints them."""
+    return _fitted([str(row["name"]) for row in rows], rows, MODEL, width)
+
+
+def _fitted(
+    names: Sequence[str],
+    rows: Sequence[Mapping[str, object]],
+    headings: Mapping[str, str],
+    width: int,
+) -> Table:
+    """Return a table of as many columns as fit."""
+    cells = {field: [_cell(row[field]) for row in rows] for field in headings}
+    sizes = {field: _size(field, headings[field], texts) for field, texts in cells.items()}
+    left = width - EDGES - max(len(plain(name)) for name in names) - sum(sizes.values())
+    for field in GIVE_WAY:
+        if left < 0 and field in cells:
+            left += sizes[field]
+            del cells[field]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", no_wrap=True)
     for field in cells:
-        words = field in ("stack", "confidence")
-        table.add_column(COLUMNS[field], justify="left" if words else "right", no_wrap=True)
-    if with_status:
-        table.add_column("export status", no_wrap=True)
-    for i, row in enumerate(rows):
+        table.add_column(
+            headings[field], justify="left" if field in WORDS else "right", no_wrap=True
+        )
+    for i, name in enumerate(names):
         table.add_row(
-            escape(names[i]),
-            *(escape(texts[i]) for texts in cells.values()),
-            *([escape(plain(str(row["export_status"]) or "-", left - GAP))] if with_status else []),
+            escape(plain(name)),
+            *(
+                escape(plain(texts[i], LEAST_TEXT + max(0, left)) if field in TEXT else texts[i])
+                for field, texts in cells.items()
+            ),
         )
     return table
 
 
-def _cell(row: Mapping[str, object], field: str) -> str:
-    value, before = row[field], ""
-    if field == "bf16_tflops" and value is None:  # what older types have instead
-        other = next((p for p in ("fp16", "fp32") if row[f"{p}_tflops"] is not None), "bf16")
-        value, before = row[f"{other}_tflops"], f"{other} "
-    if value is None:
+def _size(field: str, heading: str, texts: Sequence[str]) -> int:
+    if field in TEXT:
+        return GAP + LEAST_TEXT
+    return GAP + max(map(len, (*heading.split("\n"), *texts)))
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
         return "-"
-    return before + (f"{value:,.6g}" if isinstance(value, float | int) else plain(str(value)))
+    return f"{value:,.6g}" if isinstance(value, float | int) else plain(str(value))

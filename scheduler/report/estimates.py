@@ -151,15 +151,18 @@ def estimate_details(row: TypeEstimate, unit: str) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     table.add_row("rate", f"{number(row.work_per_s)} {unit}/s ({low} to {high} with odds of 2:1)")
+    what = "step"
     if isinstance(found, ReplicaEstimate):
+        what = "token" if found.tpot_s else "batch"
         table.add_row("", f"{_how(found)}, {number(found.batch)} at once")
-        table.add_row("first token", f"{1e3 * found.ttft_s:.3g} ms with queueing headroom")
+        first = "first token" if found.tpot_s else "latency"
+        table.add_row(first, f"{1e3 * found.ttft_s:.3g} ms with queueing headroom")
         if found.tpot_s:
             table.add_row("per token", f"{1e3 * found.tpot_s:.3g} ms")
     else:
         table.add_row("layout", str(found.layout))
     table.add_row(
-        "step" if isinstance(found, TrainingEstimate) else "token",
+        what,
         f"{number(1e3 * step.total)} ms: "
         + ", ".join(
             f"{part} {percent(getattr(step, part) / step.total, 0)}" for part in STEP_PARTS

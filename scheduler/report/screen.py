@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -20,7 +21,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from scheduler.core.metrics import interval
 from scheduler.execute import ReplayResult
+from scheduler.report.running import running_interval
+from scheduler.report.words import duration, number, plain
+
+SHOWN_METRIC: Final = "mean_jct_s"
+"""Whose running interval is shown."""
+
+LINE_EVERY_S: Final = 30.0
+"""How often a line says how far replays have come, where standard error is no terminal."""
 
 PIPED_WIDTH: Final = 120
 """Columns where standard output is no terminal and ``COLUMNS`` says nothing."""
@@ -56,10 +66,10 @@ class Rate(ProgressColumn):
 
 @contextmanager
 def replay_progress(console: Console, executor: str) -> Iterator[ProgressUpdate]:
-    """Show a bar with rate and remaining time while replays run; nothing where piped."""
+    """Show a bar with rate, remaining time and running interval; lines where piped."""
     bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         Rate(),
         TimeRemainingColumn(),
@@ -68,19 +78,49 @@ def replay_progress(console: Console, executor: str) -> Iterator[ProgressUpdate]
         disable=not console.is_terminal,
     )
     with bar:
-        yield ProgressUpdate(bar, executor)
+        yield ProgressUpdate(console, bar, executor)
 
 
 class ProgressUpdate:
-    """Moves the bar; called after each replay."""
+    """Moves the bar; called after each replay.
 
-    def __init__(self, bar: Progress, executor: str) -> None:
+    Parameters
+    ----------
+    console : Console
+        Where lines go if it is no terminal.
+    bar : Progress
+        What is moved if it is one.
+    executor : str
+        Who plays the replays.
+    """
+
+    def __init__(self, console: Console, bar: Progress, executor: str) -> None:
+        self._console = console
         self._bar = bar
         start = "starting Ray" if executor == "ray" else "replaying"
         self._task = bar.add_task(start, total=None)
+        self._values: dict[str, list[float]] = {}
+        self._spoke_s = self._first_s = time.monotonic()
 
     def __call__(self, done: int, total: int, result: ReplayResult) -> None:
-        """Show that `done` of `total` replays have finished."""
+        """Show that `done` of `total` replays have finished, and the interval by now."""
         if done == 1:  # the rate shall not count the start of Ray
-            self._bar.reset(self._task, total=total, description="replaying")
-        self._bar.update(self._task, completed=done)
+            self._bar.reset(self._task, total=total)
+            self._first_s = time.monotonic()
+        policy = result.cell.policy
+        values = self._values.setdefault(policy, [])
+        values.append(getattr(result.metrics, SHOWN_METRIC))
+        shown = f"{plain(policy, 20)}: {running_interval(SHOWN_METRIC, interval(values))}"
+        self._bar.update(self._task, completed=done, description=shown)
+        now_s = time.monotonic()
+        if not self._console.is_terminal and now_s - self._spoke_s > LINE_EVERY_S:
+            self._spoke_s = now_s
+            line = f"{done} of {total} replays{self._left(done, total, now_s)}; {shown}"
+            self._console.print(line, markup=False, soft_wrap=True)
+
+    def _left(self, done: int, total: int, now_s: float) -> str:
+        """Return the rate since the first replay, and the remaining time; empty before that."""
+        if done < 2 or now_s <= self._first_s:
+            return ""
+        rate = (done - 1) / (now_s - self._first_s)
+        return f", {number(rate)}/s, about {duration(max(1.0, (total - done) / rate))} left"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,12 +18,10 @@ from rich.table import Table
 from scheduler.core.metrics import Interval
 from scheduler.execute.sweep import Grid, Standing, SweepResult
 from scheduler.report.objects import run_object
-from scheduler.report.screen import Rate
+from scheduler.report.running import running_interval
+from scheduler.report.screen import LINE_EVERY_S, Rate
 from scheduler.report.summary import Summary, half_width, summarise
 from scheduler.report.words import duration, number, plain, spread, time_unit
-
-LINE_EVERY_S: Final = 30.0
-"""How often a line says how far a sweep has come, where standard error is no terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,14 +238,9 @@ class SweepProgress:
             return "starting"
         group = self._grid.groups[place.group]
         names = (group.cluster, group.workload, group.scenario, self._grid.policies[place.policy])
-        scale, unit = 1.0, ""
-        if standing.metric.endswith("_s"):
-            length, unit = time_unit([found.mean])
-            scale = 1 / length
-        elif standing.metric.endswith("_fraction"):
-            scale, unit = 100.0, "%"
-        title = standing.metric.removesuffix("_s").removesuffix("_fraction").replace("_", " ")
-        return f"{' '.join(plain(n, 20) for n in names)}: {title} {_shown(found, scale)} {unit}"
+        return (
+            f"{' '.join(plain(n, 20) for n in names)}: {running_interval(standing.metric, found)}"
+        )
 
     def _line(self, standing: Standing, ended: int) -> str:
         played = ended - standing.reused

@@ -12,7 +12,7 @@ from scheduler.verify.facts import Facts, Hold
 
 
 def node_capacity(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
-    """``capacity``: jobs and replicas together never hold more than a node has.
+    """``capacity``: jobs and replicas together never hold more than a node has in use.
 
     All changes are sorted by (node, instant, releases first); their running sum is the
     use of each node in turn, since a node's changes cancel out.
@@ -22,6 +22,10 @@ def node_capacity(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
         for node_index, count in hold.held:
             rows.append((node_index, hold.start_us, count))
             rows.append((node_index, hold.end_us, -count))
+    for node_index, partial in enumerate(facts.partial):
+        for down in partial:
+            rows.append((node_index, down.start_us, down.count))
+            rows.append((node_index, down.end_us, -down.count))
     node, at, change = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     order = np.lexsort((change, at, node))
     node, at, change = node[order], at[order], change[order]

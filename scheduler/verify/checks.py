@@ -8,7 +8,9 @@ from scheduler.core.problem import Problem
 from scheduler.core.run import Run, Schedule, Status, Violation
 from scheduler.core.units import US_PER_S, s_from_us
 from scheduler.core.workload import IntArray
+from scheduler.verify.access import ACCESS_RULES, is_guarded
 from scheduler.verify.capacity import node_capacity
+from scheduler.verify.drains import drains_kept
 from scheduler.verify.facts import Facts, Hold, gather, holds_of
 from scheduler.verify.idle import idle_us, instants_of
 from scheduler.verify.ledger import (
@@ -58,15 +60,16 @@ def verify_run(problem: Problem, run: Run) -> list[Violation]:
     if not 0 <= run.horizon_us < _LAST_US or len(run.actual_work) != len(problem.workload.jobs):
         text = f"horizon {run.horizon_us} us, work of {len(run.actual_work)} jobs"
         return [Violation("run", text)]
-    facts = gather(problem, run.horizon_us, run.downs)
+    facts = gather(problem, run.horizon_us, run.downs, run.crashes)
     found = list(_pools_match(facts))
     if found:
         return found
     found += _downs_sane(facts, run)
     holds, bad = holds_of(problem, run.horizon_us, run.allocations, run.replicas)
     found += bad
-    lives = lives_of(facts, holds, run.actual_work, run.finished_us)
+    lives = lives_of(facts, holds, run.actual_work, run.finished_us, run.killed_us)
     found += _held_rules(facts, holds, lives, RUN_LIFE_RULES)
+    found += drains_kept(facts, holds)
     for rule in STATE_RULES:
         found += rule(facts, run, lives)
     found += _count_rules(facts, run, holds)
@@ -135,10 +138,11 @@ def recompute_idle(problem: Problem, run: Run) -> IntArray:
     Cost O(changes of state x nodes x modes): meant for small runs.
     """
     cut = as_of(problem, run, run.ledger_end_us)
-    facts = gather(problem, cut.horizon_us, cut.downs)
+    facts = gather(problem, cut.horizon_us, cut.downs, cut.crashes)
     holds, _ = holds_of(problem, cut.horizon_us, cut.allocations, cut.replicas)
-    lives = lives_of(facts, holds, cut.actual_work, cut.finished_us)
-    wants = wants_of(facts, lives, cut.rejected, servings_of(facts, holds))
+    lives = lives_of(facts, holds, cut.actual_work, cut.finished_us, cut.killed_us)
+    never = {*cut.rejected, *cut.cancelled}
+    wants = wants_of(facts, lives, never, servings_of(facts, holds))
     return idle_us(facts, holds, wants)
 
 
@@ -153,6 +157,9 @@ def _held_rules(
             yield from rule(facts, hold)
     yield from node_capacity(facts, holds)
     yield from power_cap(facts, holds)
+    if is_guarded(facts.problem):
+        for access_rule in ACCESS_RULES:
+            yield from access_rule(facts, holds)
     for life in lives:
         for life_rule in life_rules:
             yield from life_rule(facts, life)
@@ -168,16 +175,16 @@ def _count_rules(facts: Facts, run: Run, holds: Sequence[Hold]) -> Iterator[Viol
 
 def _ledger_rules(problem: Problem, run: Run) -> Iterator[Violation]:
     """Rules on the ledger of a run that ends where its ledger does."""
-    facts = gather(problem, run.horizon_us, run.downs)
+    facts = gather(problem, run.horizon_us, run.downs, run.crashes)
     misnamed = list(rows_named(facts, run))
     if misnamed:
         yield from misnamed
         return
     holds, _ = holds_of(problem, run.horizon_us, run.allocations, run.replicas)
-    lives = lives_of(facts, holds, run.actual_work, run.finished_us)
+    lives = lives_of(facts, holds, run.actual_work, run.finished_us, run.killed_us)
     servings = servings_of(facts, holds)
     holdings = holdings_of(facts, holds)
-    wants = wants_of(facts, lives, run.rejected, servings)
+    wants = wants_of(facts, lives, {*run.rejected, *run.cancelled}, servings)
     yield from rows_balance(facts, run)
     yield from down_booked(facts, run)
     yield from held_booked(facts, run, holdings, servings)
@@ -214,6 +221,9 @@ def _downs_sane(facts: Facts, run: Run) -> Iterator[Violation]:
         elif not 0 <= down.start_us < down.end_us <= facts.end_us:
             text = f"down over [{down.start_us}, {down.end_us}) us"
             yield Violation("interval", text, "", facts.node_id(down.node), at_s)
+        elif (down.count > 0) != (down.cause != "down") or down.count < 0:
+            text = f"{down.count} accelerators out of use by {down.cause!r}"
+            yield Violation("down_cause", text, "", facts.node_id(down.node), at_s)
 
 
 def _objective(facts: Facts, schedule: Schedule, lives: Sequence[Life]) -> Iterator[Violation]:

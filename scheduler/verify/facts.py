@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from scheduler.core.problem import Mode, Problem
-from scheduler.core.run import Allocation, Down, Placement, ReplicaAllocation, Violation
+from scheduler.core.run import Allocation, Crash, Down, Placement, ReplicaAllocation, Violation
 from scheduler.core.units import US_PER_S, s_from_us, us_from_s
 
 Span = tuple[int, int]
@@ -81,6 +81,12 @@ class Facts:
         Disjoint, ascending, cut at `end_us`.
     release_us : tuple of int
         By job, rounded up.
+    partial : tuple of tuple of Down
+        By node, accelerators out of use while the node is on, as recorded.
+    drains : tuple of tuple of Span
+        By node, when it is emptied.
+    crashes : frozenset of (int, int)
+        Job and instant.
     """
 
     problem: Problem
@@ -92,6 +98,9 @@ class Facts:
     node_site: tuple[int, ...]
     downs: tuple[tuple[Span, ...], ...]
     release_us: tuple[int, ...]
+    partial: tuple[tuple[Down, ...], ...] = ()
+    drains: tuple[tuple[Span, ...], ...] = ()
+    crashes: frozenset[tuple[int, int]] = frozenset()
 
     def job_id(self, job: int) -> str:
         """Return a job's name, or its number where it has none."""
@@ -103,13 +112,17 @@ class Facts:
         return self.node_ids[node] if 0 <= node < len(self.node_ids) else f"#{node}"
 
     def went_down(self, hold: Hold) -> bool:
-        """Return whether a node of the placement went down as the hold ended."""
+        """Return whether a failure or a crash ended the hold."""
+        if (hold.job, hold.end_us) in self.crashes:
+            return True
         return any(
             start == hold.end_us for node in hold.placement.nodes for start, _ in self.downs[node]
         )
 
 
-def gather(problem: Problem, end_us: int, downs: Sequence[Down]) -> Facts:
+def gather(
+    problem: Problem, end_us: int, downs: Sequence[Down], crashes: Iterable[Crash] = ()
+) -> Facts:
     """Collect the facts of `problem`, with the failures that happened.
 
     Parameters
@@ -121,6 +134,8 @@ def gather(problem: Problem, end_us: int, downs: Sequence[Down]) -> Facts:
     downs : sequence of Down
         From the run; declared outages are added. Entries for unknown nodes are left out
         (the rule ``unknown_node`` reports them).
+    crashes : iterable of Crash
+        From the run.
     """
     cluster = problem.cluster
     nodes = cluster.nodes
@@ -133,12 +148,19 @@ def gather(problem: Problem, end_us: int, downs: Sequence[Down]) -> Facts:
                 node_pool[node] = p
     spans: list[list[Span]] = [[] for _ in nodes]
     index = {node.id: i for i, node in enumerate(nodes)}
+    drains: list[list[Span]] = [[] for _ in nodes]
     for outage in cluster.outages:
-        spans[index[outage.node]].append(
+        known = drains if outage.kind == "drain" else spans
+        known[index[outage.node]].append(
             (us_from_s(outage.start_s), _us_or_end(outage.end_s, end_us))
         )
+    partial: list[list[Down]] = [[] for _ in nodes]
     for down in downs:
-        if 0 <= down.node < len(nodes):
+        if not 0 <= down.node < len(nodes):
+            continue
+        if down.count:
+            partial[down.node].append(down)
+        else:
             spans[down.node].append((down.start_us, down.end_us))
     return Facts(
         problem=problem,
@@ -150,6 +172,9 @@ def gather(problem: Problem, end_us: int, downs: Sequence[Down]) -> Facts:
         node_site=tuple(site_of[pod.site] for pod in cluster.pods for _ in pod.nodes),
         downs=tuple(merged(s, end_us) for s in spans),
         release_us=tuple(us_from_s(r) for r in problem.workload.jobs.release_s.tolist()),
+        partial=tuple(tuple(p) for p in partial),
+        drains=tuple(merged(s, end_us) for s in drains),
+        crashes=frozenset((c.job, c.at_us) for c in crashes),
     )
 
 

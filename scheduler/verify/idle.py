@@ -24,7 +24,9 @@ import numpy as np
 
 from scheduler.core.ledger import Cause
 from scheduler.core.problem import Mode, Problem
+from scheduler.core.units import us_from_s
 from scheduler.core.workload import IntArray
+from scheduler.verify.access import Claim, claim_of, is_guarded, service_claim
 from scheduler.verify.facts import Facts, Hold
 from scheduler.verify.legal import startable_on, uncapped
 from scheduler.verify.power import added_w, idle_draw_w
@@ -56,7 +58,10 @@ class Moment:
 def instants_of(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> list[int]:
     """Return the instants, from 0 to the horizon, at which anything changes."""
     at = {0, facts.end_us}
-    at.update(t for span in itertools.chain(*facts.downs) for t in span)
+    at.update(t for span in itertools.chain(*facts.downs, *facts.drains) for t in span)
+    at.update(t for d in itertools.chain(*facts.partial) for t in (d.start_us, d.end_us))
+    for reservation in facts.problem.cluster.reservations:
+        at.update((us_from_s(reservation.start_s), us_from_s(reservation.end_s)))
     at.update(t for hold in holds for t in (hold.start_us, hold.end_us))
     at.update(t for want in wants for t in (want.start_us, want.end_us))
     return sorted(t for t in at if 0 <= t <= facts.end_us)
@@ -67,9 +72,18 @@ def idle_us(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> IntAr
     amounts = np.zeros((len(facts.problem.pools), len(Cause)), dtype=np.int64)
     instants = instants_of(facts, holds, wants)
     live_holds, live_wants = _Live(holds), _Live(wants)
+    guarded = is_guarded(facts.problem)
     for start_us, end_us in itertools.pairwise(instants):
-        keys = {want.key for want in live_wants.at(start_us)}
-        moment = _moment(facts, live_holds.at(start_us), sorted(keys), start_us)
+        waiting, held = live_wants.at(start_us), live_holds.at(start_us)
+        keys = {want.key for want in waiting}
+        moment = _moment(facts, held, sorted(keys), start_us)
+        if guarded:
+            claims = _claims(facts, waiting, held, moment.free, start_us)
+            for node, free in enumerate(moment.free):
+                if free > 0:
+                    cause = _guarded_cause(facts, moment, claims, node)
+                    amounts[facts.node_pool[node], cause] += free * (end_us - start_us)
+            continue
         seen: dict[tuple[int, int], Cause] = {}
         for node, free in enumerate(moment.free):
             if free <= 0:
@@ -105,6 +119,9 @@ def _moment(facts: Facts, live: Sequence[Hold], keys: Sequence[int], at_us: int)
         if any(start <= at_us < end for start, end in facts.downs[node]):
             free[node] = 0
         draw_w[facts.node_site[node]] += idle_w
+        free[node] -= sum(
+            d.count for d in facts.partial[node] if d.start_us <= at_us < d.end_us and free[node]
+        )
     for hold in live:
         for node, count in hold.held:
             free[node] -= count
@@ -120,6 +137,52 @@ def _moment(facts: Facts, live: Sequence[Hold], keys: Sequence[int], at_us: int)
 
 def _modes(problem: Problem, key: int) -> tuple[Mode, ...]:
     return problem.modes[key] if key >= 0 else problem.service_modes[-1 - key]
+
+
+def _claims(
+    facts: Facts, waiting: Sequence[Want], held: Sequence[Hold], free: Sequence[int], at_us: int
+) -> list[Claim]:
+    """Return what each that waits may use; jobs of one class, tenant and reservation agree."""
+    found: dict[tuple[object, ...], Claim] = {}
+    jobs = facts.problem.workload.jobs
+    named = {job for r in facts.problem.cluster.reservations for job in r.jobs}
+    for want in waiting:
+        if want.job < 0:
+            key: tuple[object, ...] = (want.key,)
+            if key not in found:
+                found[key] = service_claim(facts, -1 - want.key, free, at_us)
+            continue
+        own = jobs.ids[want.job] if jobs.ids[want.job] in named else None
+        key = (want.key, int(jobs.tenant_index[want.job]), own)
+        if key not in found:
+            found[key] = claim_of(facts, want.job, held, free, at_us)
+    return list(found.values())
+
+
+def _guarded_cause(facts: Facts, moment: Moment, claims: Sequence[Claim], node: int) -> Cause:
+    """Return the cause of a node's idle time where not everybody may use everything."""
+    if not claims:
+        return Cause.NO_DEMAND
+    t = facts.node_type[node]
+    here = [
+        (claim, mode)
+        for claim in claims
+        if node not in claim.barred
+        for mode in claim.modes
+        if any(g.type_index == t for g in mode.groups)
+    ]
+    if not here:
+        return Cause.INCOMPATIBLE
+    for spare_w, cause in ((moment.spare_w, Cause.POLICY), (uncapped(facts), Cause.POWER_CAP)):
+        if any(startable_on(facts, c.usable, spare_w, mode, node) for c, mode in here):
+            return cause
+    for claim, mode in here:
+        total = [0] * len(facts.problem.types)
+        for other, count in enumerate(claim.usable):
+            total[facts.node_type[other]] += count
+        if all(total[g.type_index] >= g.count for g in mode.groups):
+            return Cause.SHAPE
+    return Cause.GANG_WAIT
 
 
 def _cause(facts: Facts, moment: Moment, node: int, *, waits: bool) -> Cause:

@@ -18,18 +18,23 @@ def uncapped(facts: Facts) -> tuple[float, ...]:
     return (math.inf,) * len(facts.problem.cluster.sites)
 
 
-def could_start(facts: Facts, mode: Mode) -> bool:
-    """Return whether `mode` has a legal placement, within the caps, with all nodes up and free."""
+def could_start(facts: Facts, mode: Mode, usable: Sequence[int] | None = None) -> bool:
+    """Return whether `mode` has a legal placement, within the caps, with all nodes up and free.
+
+    Of the accelerators of each node, `usable` says how many there are; by default all.
+    """
     spare_w = [
         math.inf if site.power_cap_w is None else site.power_cap_w
         for site in facts.problem.cluster.sites
     ]
     for node, draw_w in enumerate(idle_draw_w(facts)):
         spare_w[facts.node_site[node]] -= draw_w
+    free = facts.node_size if usable is None else usable
     return any(
-        startable_on(facts, facts.node_size, spare_w, mode, pool.nodes[0])
+        startable_on(facts, free, spare_w, mode, node)
         for pool in facts.problem.pools
-        if pool.nodes and pool.type_index == mode.groups[0].type_index
+        if pool.type_index == mode.groups[0].type_index
+        for node in (pool.nodes[:1] if usable is None else pool.nodes)
     )
 
 

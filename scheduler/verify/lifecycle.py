@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from scheduler.core.run import Run, Violation
 from scheduler.core.units import US_PER_S, s_from_us
 from scheduler.core.workload import JobClass
+from scheduler.verify.access import claim_of, is_guarded
 from scheduler.verify.facts import RELATIVE, Facts, Hold
 from scheduler.verify.legal import could_start
+from scheduler.verify.terms import cancellation_just, crashes_real, limits_kept, needs_met
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ class Life:
         By start.
     work : float
         Work it needs.
-    finished_us : int or None
-        When it finished, None if it did not.
+    finished_us, killed_us : int or None
+        When it finished, or reached its time limit; None if it did not.
     """
 
     job: int
@@ -39,6 +42,12 @@ class Life:
     holds: tuple[Hold, ...]
     work: float
     finished_us: int | None
+    killed_us: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it finished or was killed."""
+        return self.finished_us is not None or self.killed_us is not None
 
 
 def released(facts: Facts, life: Life) -> Iterator[Violation]:
@@ -61,12 +70,12 @@ def one_at_a_time(facts: Facts, life: Life) -> Iterator[Violation]:
 
 
 def not_interrupted(facts: Facts, life: Life) -> Iterator[Violation]:
-    """``interrupted``: only its end, the horizon or a failure ends a non-preemptible job."""
+    """``interrupted``: only its end, its limit, the horizon or a failure ends such a job."""
     if life.kind.preemptible:
         return
     for i, hold in enumerate(life.holds):
         last = i == len(life.holds) - 1
-        ended = last and (life.finished_us is not None or hold.end_us >= facts.end_us)
+        ended = last and (life.ended or hold.end_us >= facts.end_us)
         if not ended and not facts.went_down(hold):
             text = "stopped although its class is not preemptible and no node of it failed"
             yield Violation("interrupted", text, life.who, "", s_from_us(hold.end_us))
@@ -94,15 +103,18 @@ def work_done(facts: Facts, life: Life) -> Iterator[Violation]:
 
 
 def loss_explained(facts: Facts, life: Life) -> Iterator[Violation]:
-    """``lost_work``: a failure undoes the work since the last checkpoint, nothing else does.
+    """``lost_work``: a failure undoes the work since the last checkpoint.
+
+    So does the preemption of a class that does not save its state; nothing else does.
 
     Checkpoints lie at multiples of the class's `checkpoint_s` of running time within the
     allocation.
     """
     for hold in life.holds:
-        finished = life.finished_us is not None and hold is life.holds[-1]
+        finished = life.ended and hold is life.holds[-1]
         at_s = s_from_us(hold.end_us)
-        if finished or not facts.went_down(hold):
+        cut = hold.end_us < facts.end_us and not life.kind.saves_state
+        if finished or not (cut or facts.went_down(hold)):
             if hold.lost_work != 0:
                 text = f"lost {hold.lost_work:.9g}, but no node of it went down at the end"
                 yield Violation("lost_work", text, life.who, "", at_s)
@@ -123,7 +135,7 @@ def work_conserved(facts: Facts, life: Life) -> Iterator[Violation]:
     kept = math.fsum(h.work - h.lost_work for h in life.holds)
     slack = RELATIVE * life.work + max((_slack(0.0, h) for h in life.holds), default=0.0)
     finished = life.finished_us is not None
-    cut = bool(life.holds) and life.holds[-1].end_us >= facts.end_us
+    cut = bool(life.holds) and (life.holds[-1].end_us >= facts.end_us or life.killed_us is not None)
     if finished and abs(kept - life.work) > slack:
         text = f"finished with {kept:.9g} of {life.work:.9g} work done"
     elif kept > life.work + slack:
@@ -161,7 +173,11 @@ RUN_LIFE_RULES = (*LIFE_RULES, work_done)
 
 
 def lives_of(
-    facts: Facts, holds: Sequence[Hold], work: Sequence[float], finished_us: Mapping[int, int]
+    facts: Facts,
+    holds: Sequence[Hold],
+    work: Sequence[float],
+    finished_us: Mapping[int, int],
+    killed_us: Mapping[int, int] = MappingProxyType({}),
 ) -> list[Life]:
     """Return every job of the workload with its holds by start."""
     problem = facts.problem
@@ -178,6 +194,7 @@ def lives_of(
             tuple(sorted(by_job[job], key=lambda h: (h.start_us, h.end_us))),
             work[job],
             finished_us.get(job),
+            killed_us.get(job),
         )
         for job, (who, c) in enumerate(
             zip(problem.workload.jobs.ids, problem.workload.jobs.class_index.tolist(), strict=True)
@@ -186,13 +203,15 @@ def lives_of(
 
 
 def one_state(facts: Facts, run: Run, lives: Sequence[Life]) -> Iterator[Violation]:
-    """``state``: each job is exactly one of finished, running, waiting, rejected."""
+    """``state``: each job is finished, running, waiting, rejected, killed or cancelled."""
     count = [0] * len(lives)
     for name, members in (
         ("finished", run.finished_us),
         ("running", run.running),
         ("waiting", run.waiting),
         ("rejected", run.rejected),
+        ("killed", run.killed_us),
+        ("cancelled", run.cancelled),
     ):
         for job in members:
             if 0 <= job < len(lives):
@@ -219,17 +238,30 @@ def state_fits(facts: Facts, run: Run, lives: Sequence[Life]) -> Iterator[Violat
 def rejection_just(facts: Facts, run: Run, lives: Sequence[Life]) -> Iterator[Violation]:
     """``rejected``: exactly the jobs are rejected that no empty fleet could ever start.
 
-    That is, no mode of the class has a legal placement within the power caps.
+    That is, no mode of the class has a legal placement within the power caps, its tenant's
+    quota and what its nodes must carry.
     """
     classes = facts.problem.workload.jobs.class_index.tolist()
-    possible = {
-        c: any(could_start(facts, mode) for mode in facts.problem.modes[c])
-        for c in sorted(set(classes))
-    }
+    guarded = is_guarded(facts.problem)
+    jobs = facts.problem.workload.jobs
+    possible: dict[tuple[object, ...], bool] = {}
     for life in lives:
-        if possible[classes[life.job]] == (life.job in run.rejected):
+        key: tuple[object, ...] = (classes[life.job],)
+        if guarded:
+            key = (classes[life.job], int(jobs.tenant_index[life.job]))
+        if key not in possible:
+            possible[key] = _could_start(facts, life.job, guarded=guarded)
+        if possible[key] == (life.job in run.rejected):
             text = "rejected, though it could run" if life.job in run.rejected else "can never run"
             yield Violation("rejected", text, life.who)
+
+
+def _could_start(facts: Facts, job: int, *, guarded: bool) -> bool:
+    c = int(facts.problem.workload.jobs.class_index[job])
+    if not guarded:
+        return any(could_start(facts, mode) for mode in facts.problem.modes[c])
+    claim = claim_of(facts, job, (), facts.node_size, -1)
+    return any(could_start(facts, mode, claim.usable) for mode in claim.modes)
 
 
 def work_drawn(facts: Facts, run: Run, lives: Sequence[Life]) -> Iterator[Violation]:
@@ -239,7 +271,16 @@ def work_drawn(facts: Facts, run: Run, lives: Sequence[Life]) -> Iterator[Violat
             yield Violation("actual_work", f"actual work {life.work!r}", life.who)
 
 
-STATE_RULES = (one_state, state_fits, rejection_just, work_drawn)
+STATE_RULES = (
+    one_state,
+    state_fits,
+    rejection_just,
+    work_drawn,
+    limits_kept,
+    needs_met,
+    cancellation_just,
+    crashes_real,
+)
 
 
 def _holds_at_end(facts: Facts, life: Life) -> bool:

@@ -22,11 +22,14 @@ class Want:
         Class index, or ``-1 - service``.
     start_us, end_us : int
         Half-open.
+    job : int
+        Who waits; -1 for a service.
     """
 
     key: int
     start_us: int
     end_us: int
+    job: int = -1
 
 
 def wants_of(
@@ -34,22 +37,28 @@ def wants_of(
 ) -> list[Want]:
     """Return every wait within the horizon.
 
-    A job waits from its release while it holds nothing, until it finishes; a rejected job
-    never waits. A service waits while its demand exceeds the rate of all its replicas,
-    those that still load included.
+    A job waits from its release, or the later end of the last job that it needs, while it
+    holds nothing, until it finishes or is killed; a rejected or cancelled job never waits.
+    A service waits while its demand exceeds the rate of all its replicas, those that still
+    load included.
     """
     wants = []
     classes = facts.problem.workload.jobs.class_index.tolist()
+    after = facts.problem.workload.jobs.after
     for life in lives:
         if life.job in rejected:
             continue
         since = facts.release_us[life.job]
+        needed = [lives[k].finished_us for k in after[life.job]] if after else []
+        if None in needed:
+            continue
+        since = max([since, *(at for at in needed if at is not None)])
         for hold in life.holds:
             if hold.start_us > since:
-                wants.append(Want(classes[life.job], since, hold.start_us))
+                wants.append(Want(classes[life.job], since, hold.start_us, life.job))
             since = max(since, hold.end_us)
-        if life.finished_us is None and since < facts.end_us:
-            wants.append(Want(classes[life.job], since, facts.end_us))
+        if life.finished_us is None and life.killed_us is None and since < facts.end_us:
+            wants.append(Want(classes[life.job], since, facts.end_us, life.job))
     for service, serving in enumerate(servings):
         wants += [Want(-1 - service, start, end) for start, end in serving.short_spans()]
     return wants

@@ -39,6 +39,8 @@ def as_of(problem: Problem, run: Run, end_us: int) -> Run:
             replace(d, end_us=min(d.end_us, end_us)) for d in run.downs if d.start_us < end_us
         ),
         finished_us={job: at for job, at in run.finished_us.items() if at <= end_us},
+        killed_us={job: at for job, at in run.killed_us.items() if at <= end_us},
+        crashes=tuple(c for c in run.crashes if c.at_us <= end_us),
     )
 
 

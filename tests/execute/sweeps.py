@@ -1,12 +1,21 @@
-"""What tests of sweeps share: small files, a plug-in of policies that misbehave."""
+"""What tests of sweeps share: small files, policies that misbehave, a gate that cells wait at."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from conftest import SMALL_TOPOLOGY, SMALL_WORKLOAD
+
+PATIENCE_S = 120.0
+"""How long anything may take before a test fails; far longer than it does take."""
 
 MISBEHAVING = '''\
 """Policies that do what no policy should, when the run's first job is of some work."""
@@ -58,21 +67,52 @@ class DiesOnce(Fifo):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Slow(Fifo):
-    """Takes half a second, like a larger problem."""
+class Gated(Fifo):
+    """Waits at the gate, where there is one, before it decides for the first time.
+
+    It then takes so long that no cell shares its batch with another.
+    """
 
     def __init__(self):
         super().__init__()
-        self.slept = False
+        self.passed = "FLEETFIT_TEST_GATE" not in os.environ
 
     def decide(self, view):
-        if not self.slept:
-            self.slept = True
-            time.sleep(0.5)
+        if not self.passed:
+            self.passed = True
+            pass_gate(os.environ["FLEETFIT_TEST_GATE"])
         super().decide(view)
+
+
+def pass_gate(gate):
+    """Use up a pass, or find the gate open. Without the gate nobody waits for this process."""
+    node = os.environ.get("FLEETFIT_TEST_NODE", "here")
+    mine = f"waiting-{node}-{os.getpid()}"
+    time.sleep(0.21)
+    try:
+        os.close(os.open(os.path.join(gate, mine), os.O_CREAT | os.O_WRONLY))
+        while True:
+            found = os.listdir(gate)
+            if "open" in found:
+                break
+            passes = [name for name in found if name.startswith("pass-")]
+            if any(used(os.path.join(gate, name)) for name in passes):
+                break
+            time.sleep(0.005)
+        os.unlink(os.path.join(gate, mine))
+    except FileNotFoundError:
+        os._exit(9)
+
+
+def used(name):
+    try:
+        os.unlink(name)
+    except FileNotFoundError:
+        return False  # another cell was faster
+    return True
 '''
 
-NAMES = ("raises", "hangs", "stubborn", "eats", "dies", "dies_once", "slow")
+NAMES = ("raises", "hangs", "stubborn", "eats", "dies", "dies_once", "gated")
 
 
 def install_misbehaving(folder: Path) -> Path:
@@ -101,6 +141,54 @@ def write_sweep(folder: Path, text: str, *, short: bool = False) -> Path:
     return path
 
 
+class Gate:
+    """Where cells of the policy ``gated`` wait, so that a test decides when they go on.
+
+    Parameters
+    ----------
+    path : Path
+        A folder that is not there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir()
+        self.path = path
+        self._issued = 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells the policy where the gate is."""
+        return {"FLEETFIT_TEST_GATE": str(self.path)}
+
+    def let(self, cells: int) -> None:
+        """Let so many cells more pass, one each."""
+        for _ in range(cells):
+            self._issued += 1
+            (self.path / f"pass-{self._issued}").touch()
+
+    def open(self) -> None:
+        """Let all pass from now on."""
+        (self.path / "open").touch()
+
+    def waiting(self) -> list[str]:
+        """Return the names that processes at the gate wait under."""
+        return sorted(p.name for p in self.path.glob("waiting-*"))
+
+    def remove(self) -> None:
+        """Take the gate away: processes that a killed driver has left there end."""
+        aside = self.path.with_suffix(".gone")
+        self.path.rename(aside)
+        shutil.rmtree(aside)
+
+
+def wait_until(what: Callable[[], object]) -> None:
+    """Wait for `what` to hold, and fail where it does not for far longer than it may take."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not what():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+
+
 def command(*words: str | Path) -> list[str]:
     """Return the command line of `fleetfit` with these words."""
     return [sys.executable, "-m", "scheduler", *map(str, words)]
@@ -116,3 +204,88 @@ def files_of(folder: Path) -> dict[str, bytes]:
     """Return the files that must be the same bytes from sweep to sweep."""
     found = {p.name: p.read_bytes() for p in sorted((folder / "cells").iterdir())}
     return found | {"grid.json": (folder / "grid.json").read_bytes()}
+
+
+def run(*words: str | Path, plugins: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command("sweep", *words),
+        env=environment(plugins),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+class Started:
+    """A sweep of cells that wait at a gate, in a process group of its own.
+
+    Parameters
+    ----------
+    file, folder : Path
+        Sweep file, and where its results go.
+    executor : str
+        Who plays the cells.
+    plugins : Path
+        Where the policy lies that waits.
+    scratch : Path
+        Folder for the gate and what the sweep prints.
+    words : str
+        Further words of the command.
+    """
+
+    def __init__(
+        self, file: Path, folder: Path, executor: str, plugins: Path, scratch: Path, *words: str
+    ) -> None:
+        scratch.mkdir(parents=True)
+        self.folder = folder
+        self.gate = Gate(scratch / "gate")
+        self._printed = {name: scratch / name for name in ("out", "err")}
+        with self._printed["out"].open("w") as out, self._printed["err"].open("w") as err:
+            self.process = subprocess.Popen(
+                command("sweep", file, "-o", folder, "--executor", executor, *words),
+                env=environment(plugins, **self.gate.environment),
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    def printed(self, name: str) -> str:
+        return self._printed[name].read_text()
+
+    def until(self, what: str, holds: Callable[[], object]) -> None:
+        """Wait for something that must happen while the sweep runs."""
+
+        def or_ended() -> bool:
+            assert self.process.poll() is None, f"ended before {what}: {self.printed('err')}"
+            return bool(holds())
+
+        wait_until(or_ended)
+
+    def until_cells(self, count: int) -> None:
+        """Wait for so many finished cells on disk."""
+        self.until(f"{count} cells", lambda: cells_in(self.folder) >= count)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C, which reaches every process of the terminal's foreground group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self) -> None:
+        """Leave no process behind, whatever happened."""
+        self.process.kill()
+        self.process.wait()
+        self.gate.remove()
+
+
+@contextmanager
+def started(*given: Path | str) -> Iterator[Started]:
+    """A sweep that is ended with the block."""
+    one = Started(*given)  # type: ignore[arg-type]
+    try:
+        yield one
+    finally:
+        one.end()
+
+
+def cells_in(folder: Path) -> int:
+    return sum(1 for _ in (folder / "cells").glob("*.json"))

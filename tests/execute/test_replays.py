@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from scheduler.core.errors import InputError
+from scheduler.core.metrics import interval
 from scheduler.core.problem import Problem
+from scheduler.core.sweep import Until
 from scheduler.execute import ReplayResult, fingerprint, replay
 from scheduler.execute.batches import Batches
 from scheduler.execute.cell import Cell
@@ -61,6 +65,66 @@ def test_a_seed_gives_each_policy_the_same_work(small_problem: Problem) -> None:
 
 def test_processes_give_the_same_bytes(small_problem: Problem, expected: str) -> None:
     assert bytes_of(results_of(small_problem, "processes")) == expected
+
+
+class TestEnough:
+    """Replays stop early after the same seeds on every executor, whoever finishes first."""
+
+    UNTIL = Until("mean_jct_s", 0.35, at_least=3)
+
+    def results(self, problem: Problem, executor: str) -> list[ReplayResult]:
+        return replay(
+            problem, POLICIES, range(30), executor=executor, noise_sigma=0.3, until=self.UNTIL
+        )
+
+    def check(self, found: list[ReplayResult], problem: Problem) -> None:
+        count = len(found) // 2
+        assert 3 < count < 30
+        everything = replay(problem, POLICIES, range(count), executor="local", noise_sigma=0.3)
+        assert bytes_of(found) == bytes_of(everything)
+        tight = []
+        for n in range(3, count + 1):
+            means = [
+                interval([r.metrics.mean_jct_s for r in everything[p * count :][:n]])
+                for p in range(2)
+            ]
+            tight.append(all(m.high - m.low <= 0.35 * m.mean for m in means))
+        assert tight == [False] * (count - 3) + [True]
+
+    def test_here_nothing_more_is_played(self, small_problem: Problem) -> None:
+        seen: list[int] = []
+        found = replay(
+            small_problem,
+            POLICIES,
+            range(30),
+            executor="local",
+            noise_sigma=0.3,
+            until=self.UNTIL,
+            progress=lambda done, total, _: seen.append(done),
+        )
+        self.check(found, small_problem)
+        assert len(seen) == len(found)
+
+    def test_processes(self, small_problem: Problem) -> None:
+        self.check(self.results(small_problem, "processes"), small_problem)
+
+    @pytest.mark.ray
+    @pytest.mark.usefixtures("local_ray")
+    def test_ray(self, small_problem: Problem, expected: str) -> None:
+        self.check(self.results(small_problem, "ray"), small_problem)
+        assert bytes_of(results_of(small_problem, "ray")) == expected  # the same Ray goes on
+
+    def test_the_command_says_how_many_were_enough(
+        self, small_files: tuple[Path, Path], call: Callable[..., tuple[int, str, str]]
+    ) -> None:
+        words = ("compare", *small_files, "-p", "fifo,srtf", "-n", "30", "--noise", "0.3")
+        code, shown, err = call(*words, "--relative-width", "0.5", "--executor", "local", "--json")
+        assert code == 0
+        counts = {entry["replays"] for entry in json.loads(shown)["results"]}
+        assert len(counts) == 1
+        (count,) = counts
+        assert 5 <= count < 30
+        assert err.splitlines()[-1] == f"{count} of 30 replays were enough"
 
 
 @pytest.mark.ray

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.errors import InputError
-from scheduler.io.published_names import parameters_in_name
+from scheduler.io.published_names import named_accelerator, parameters_in_name
 from scheduler.io.published_runs import read_published_runs
 
 HEADER = "run_id,accelerator,precision,seq_len,params_total_b,tokens_per_s_per_device"
@@ -126,3 +126,28 @@ def test_empty_and_unreadable_files(tmp_path: Path) -> None:
         read_published_runs(table(tmp_path))
     with pytest.raises(InputError, match="cannot be read"):
         read_published_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("H100-SXM", "H100-SXM"),
+        ("h100_sxm5", "H100-SXM"),
+        ("h100-80gb-pcie", "H100-PCIe"),
+        ("NVIDIA H100-NVL-94GB", "H100-NVL"),
+        ("NVIDIA A100-SXM4-80GB", "A100-80GB-SXM"),
+        ("T4-16GB", "T4"),
+        ("Tesla V100-SXM2-32GB", "V100-32GB-SXM"),
+        ("ascend910b4", "Ascend-910B4"),
+        ("AMD Instinct MI300X", "MI300X"),
+    ],
+)
+def test_accelerators_by_other_spellings(name: str, meant: str) -> None:
+    found = named_accelerator(name)
+    assert not isinstance(found, str), found
+    assert found.name == meant
+
+
+@pytest.mark.parametrize("name", ["H20-141GB", "MI250", "Jetson Orin", "PCIe", "80GB", "GPU"])
+def test_a_type_that_only_resembles_one_is_unknown(name: str) -> None:
+    assert "unknown accelerator" in str(named_accelerator(name))

@@ -1,7 +1,5 @@
 """Collective times: identities, a step-by-step replay of each algorithm, and measurements."""
 
-import csv
-import gzip
 import math
 from pathlib import Path
 
@@ -178,55 +176,3 @@ def test_published_multi_node_bus_bandwidth():
     # 64 H100 with 400 Gbit/s each: 340-390 GB/s (operators' reports).
     took = all_reduce_call_s(8e9, 8, 8, 450 * GB, 1e-6, 50 * GB, 5e-6)
     assert bus_bytes_per_s("all_reduce", 8e9, 64, took) / GB == pytest.approx(365, rel=0.2)
-
-
-# Measured all-reduces on A100 (github.com/microsoft/vidur, data/profiling/network), of links
-# known by their figures only: NVLink3 300 GB/s; PCIe 4.0 x16 31.5 GB/s between bridged
-# pairs; network cards by the send/recv rate between the same servers, 7.8 GB/s.
-CARD = 7.8 / USABLE_CEILING
-MEASURED = [
-    # file, ranks, per node, line GB/s inside, line GB/s per accelerator outside
-    ("a100_dgx", 2, 2, 300, 0),
-    ("a100_dgx", 4, 4, 300, 0),
-    ("a100_dgx", 8, 8, 300, 0),
-    ("a100_dgx", 2, 1, 300, CARD),
-    ("a100_dgx", 8, 4, 300, CARD),
-    ("a100_pairwise_nvlink", 2, 2, 300, 0),
-    ("a100_pairwise_nvlink", 4, 4, 31.5, 0),
-]
-# Two configurations switch between two speeds from size to size (4 ranks: 6 and 12 GB/s);
-# they count in the error over everything only.
-TWO_SPEEDS = [("a100_dgx", 4, 2, 300, CARD), ("a100_dgx", 16, 8, 300, CARD / 2)]
-NVLINK_STEP_S = 1.3e-6
-ETHERNET_STEP_S = 17e-6
-
-
-def measured(name, ranks, per_node):
-    path = SHARED / "traces" / "network" / f"{name}_all_reduce.csv.gz"
-    if not path.is_file():
-        pytest.skip("needs the shared reference data beside the checkout")
-    with gzip.open(path, "rt") as lines:
-        rows = [
-            (float(r["size"]), float(r["ms_median"]) * 1e-3)
-            for r in csv.DictReader(lines)
-            if int(r["num_workers"]) == ranks and int(r["devices_per_node"]) == per_node
-        ]
-    return np.array([row for row in rows if row[0] >= MIB]).T
-
-
-def relative_errors(name, ranks, per_node, inside, outside):
-    size, seconds = measured(name, ranks, per_node)
-    links = (inside * GB, NVLINK_STEP_S, outside * GB, ETHERNET_STEP_S)
-    predicted = [all_reduce_call_s(s, per_node, ranks // per_node, *links) for s in size]
-    return np.abs(np.array(predicted) / seconds - 1)
-
-
-@pytest.mark.parametrize("fabric", MEASURED, ids=lambda f: f"{f[0]}-{f[1]}-{f[2]}")
-def test_measured_all_reduces_of_a_mebibyte_and_more(fabric):
-    assert np.median(relative_errors(*fabric)) <= 0.20
-
-
-def test_all_measured_all_reduces_together():
-    errors = np.concatenate([relative_errors(*f) for f in MEASURED + TWO_SPEEDS])
-    assert len(errors) > 10_000
-    assert np.median(errors) <= 0.12

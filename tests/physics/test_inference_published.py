@@ -146,7 +146,8 @@ def test_a_run_that_cannot_be_is_reported_not_guessed():
     assert report.errors.rows == 0
     assert report.unpredicted == {
         "2": "unknown model",
-        "1": "llama-3-70b does not fit on 1 x H100-SXM",
+        "1": "llama-3-70b in bf16 on 1 x H100-SXM needs 131 GiB on each for its weights alone,"
+        " each has 80",
     }
 
 

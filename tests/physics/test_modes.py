@@ -87,6 +87,7 @@ def test_modes_are_legal_sorted_and_tell_their_best(gang, max_level):
         modes, key=lambda m: (-m.rate, m.level, m.type_index, -m.groups[0].per_node)
     )
     for mode in modes:
+        assert replace(mode) == mode, "every field is set"
         (group,) = mode.groups
         assert mode.count in gang
         assert mode.level <= widest

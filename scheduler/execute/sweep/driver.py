@@ -12,12 +12,12 @@ from scheduler.core.metrics import Interval
 from scheduler.core.sweep import Limits, Until
 from scheduler.execute.batches import Batches
 from scheduler.execute.cell import Cell, ReplayResult
+from scheduler.execute.stopping import Stopping
 from scheduler.execute.sweep.crew import Batch, Crew, Report
 from scheduler.execute.sweep.folder import SweepFolder
 from scheduler.execute.sweep.grid import Grid, Place
 from scheduler.execute.sweep.guard import Kind, Outcome, Task
 from scheduler.execute.sweep.index import Row, now
-from scheduler.execute.sweep.stopping import Stopping
 from scheduler.io.cells import CellRecord, cell_from_text
 
 SHOWN_METRIC: Final = "mean_jct_s"

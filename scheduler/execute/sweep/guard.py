@@ -30,6 +30,9 @@ from scheduler.io.cells import CellRecord, cell_text
 GRACE_S: Final = 5.0
 """Time between asking a cell to stop and ending its process."""
 
+RING_AGAIN_S: Final = 1.0
+"""Time between two signals that ask a cell to stop."""
+
 _MESSAGE_LENGTH: Final = 500
 _TRACEBACK_LINES: Final = 40
 
@@ -153,9 +156,11 @@ def _time_limit(seconds: float, own_process: bool) -> Iterator[None]:
     The signal interrupts Python code; the process is ended from a thread that needs no
     interpreter lock.
     """
+    over = False
 
     def ring(signum: int, frame: FrameType | None) -> None:
-        raise _TimeIsUp(f"took longer than {seconds:g} s")
+        if not over:
+            raise _TimeIsUp(f"took longer than {seconds:g} s")
 
     rings = threading.current_thread() is threading.main_thread()
     with Path(os.devnull).open("w") as nowhere:
@@ -164,11 +169,13 @@ def _time_limit(seconds: float, own_process: bool) -> Iterator[None]:
             faulthandler.dump_traceback_later(end_after, exit=True, file=nowhere)
         if rings:
             before = signal.signal(signal.SIGALRM, ring)
-            other_s, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+            # Again and again: what is raised where Python drops it, in a destructor, is lost.
+            other_s, _ = signal.setitimer(signal.ITIMER_REAL, seconds, RING_AGAIN_S)
             start_s = time.monotonic()
         try:
             yield
         finally:
+            over = True
             if rings:
                 signal.setitimer(signal.ITIMER_REAL, 0.0)
                 signal.signal(signal.SIGALRM, before)

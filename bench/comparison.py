@@ -1,0 +1,141 @@
+"""All results in one table: what the README's section "How it compares" prints.
+
+Cases are gathered by bench, metric and peer; a group shows its median ratio of ours to the
+peer's, its best and worst case, and how many cases we lose. Benches that play a peer's own
+policy again want a ratio of one; the others want more or less, by the metric.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+BEGIN: Final = "<!-- bench:begin -->"
+END: Final = "<!-- bench:end -->"
+
+MORE_IS_BETTER: Final = ("allocation", "flow", "tokens", "throughput", "slo", "goodput")
+"""How the names of metrics begin of which more is better; of all others less is."""
+
+SAME_IS_BETTER: Final = ("fgd", "slurm")
+"""Benches that replay the peer: the nearer to its figure the better."""
+
+TOLERANCE: Final = 0.005
+"""Ratios this near to one are a tie."""
+
+KEPT: Final = (
+    *("case", "metric", "ours", "peer", "peer_name", "ratio", "bound", "gap"),
+    *("seconds", "peer_seconds", "information", "violations"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cases of one bench, metric and peer."""
+
+    bench: str
+    metric: str
+    peer: str
+    ratios: tuple[float, ...]
+    cases: tuple[str, ...]
+    gaps: tuple[float, ...]
+    information: str
+    violations: int
+
+    @property
+    def aim(self) -> str:
+        """``more``, ``less`` or ``same``."""
+        if self.bench in SAME_IS_BETTER and self.metric != "seconds":
+            return "same"
+        return "more" if self.metric.startswith(MORE_IS_BETTER) else "less"
+
+    def loss(self, ratio: float) -> float:
+        """Return by what share a ratio is on the wrong side; negative where we are ahead."""
+        if self.aim == "same":
+            return abs(ratio - 1)
+        return 1 - ratio if self.aim == "more" else ratio - 1
+
+    @property
+    def lost(self) -> list[str]:
+        """Cases where the peer is better by more than a tie."""
+        if self.aim == "same":
+            return []
+        pairs = zip(self.cases, self.ratios, strict=True)
+        return [case for case, ratio in pairs if self.loss(ratio) > TOLERANCE]
+
+
+def kept(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result as small as a dated record needs it."""
+    cases = [{k: case[k] for k in KEPT if k in case} for case in result["cases"]]
+    return {"bench": result["bench"], "cases": cases, "machine": result["machine"]}
+
+
+def groups(results: Sequence[Mapping[str, Any]]) -> list[Group]:
+    """Gather the cases that a peer has a figure for."""
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for result in results:
+        for case in result["cases"]:
+            ratio = case.get("ratio")
+            if case.get("peer_name") and ratio is not None and math.isfinite(ratio):
+                key = (result["bench"], case["metric"], case["peer_name"])
+                found.setdefault(key, []).append(case)
+    return [
+        Group(
+            *key,
+            tuple(case["ratio"] for case in cases),
+            tuple(case["case"] for case in cases),
+            tuple(case["gap"] for case in cases if case.get("gap") is not None),
+            str(cases[0].get("information") or ""),
+            sum(int(case.get("violations") or 0) for case in cases),
+        )
+        for key, cases in found.items()
+    ]
+
+
+def markdown(results: Sequence[Mapping[str, Any]], dated: str) -> Iterator[str]:
+    """Yield the section's lines."""
+    machine = results[0]["machine"] if results else {}
+    yield (
+        f"Ours over the peer's figure, from `python -m bench all --keep {dated}` on"
+        f" {machine.get('cores', '?')} cores of {machine.get('processor', 'an unknown processor')}."
+    )
+    yield ""
+    yield "| bench | metric | peer | cases | median ratio | best | worst | better | lost | gap |"
+    yield "|---|---|---|--:|--:|--:|--:|---|--:|--:|"
+    every = groups(results)
+    for group in every:
+        ordered = sorted(group.ratios, key=group.loss)
+        gap = f"{100 * statistics.median(group.gaps):.1f} %" if group.gaps else "-"
+        cells = (
+            *(group.bench, f"`{group.metric}`", group.peer, str(len(ordered))),
+            *(f"{r:.3f}" for r in (statistics.median(ordered), ordered[0], ordered[-1])),
+            *(group.aim, str(len(group.lost)), gap),
+        )
+        yield "| " + " | ".join(cells) + " |"
+    lost = [f"{g.bench}: {', '.join(g.lost)} (`{g.metric}` of {g.peer})" for g in every if g.lost]
+    yield ""
+    yield "Cases we lose: " + ("; ".join(lost) if lost else "none of these") + "."
+    broken = sum(group.violations for group in every)
+    yield f"Violations found by the verifiers in all of them: {broken}."
+
+
+def with_section(text: str, lines: Sequence[str]) -> str:
+    """Return a README with the section between its marks replaced.
+
+    Raises
+    ------
+    ValueError
+        If the marks are not there, once each.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"the README needs one line {BEGIN} and one line {END}")
+    head, _, rest = text.partition(BEGIN)
+    return head + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.partition(END)[2]
+
+
+def readme() -> Path:
+    """Return the README's path."""
+    return Path(__file__).resolve().parents[1] / "README.md"

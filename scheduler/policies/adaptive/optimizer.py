@@ -1,0 +1,115 @@
+"""The optimizer on adaptive jobs: each round the exact assignment of largest weighted speed.
+
+A configuration is worth ``weight / (remaining time + restart)``: the share of the job's rest that
+a second of it does, times what the rest is worth. The restart is charged over the work left, more
+than once, because it also delays whoever needs the accelerators next.
+
+- mean JCT: the weight is ``T ** 0.9`` with T the job's remaining time at its best. A power of 1
+  maximises the sum of relative speeds; a power below it favours what ends sooner.
+- makespan: the weights are the duals of the jobs in the linear program of least makespan (time of
+  each job in each configuration, jobs one configuration at a time, accelerators by type); a
+  fraction of the first weights keeps short jobs from starving.
+
+What T is depends on the information: ``exact``, the rest of the job, epoch by epoch; ``none``,
+its attained service (the time its work would have taken at its best), as for distributions of
+decreasing hazard, plus a constant for new jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from scheduler.core.workload import FloatArray
+from scheduler.physics.adaptive_tables import Config, Tables
+from scheduler.policies.adaptive.view import AdaptiveView, JobState
+from scheduler.solver.best_configs import best_configs
+from scheduler.solver.least_makespan import makespan_prices
+
+ROUND_S: Final = 60
+POWER: Final = 0.9
+RESTARTS_CHARGED: Final = 6.0
+NEW_JOB_S: Final = 240.0
+"""Remaining time assumed of a job that has done nothing, at its best."""
+
+SHORT_JOBS: Final = 0.05
+"""Weight of the mean completion time where the makespan leads."""
+
+
+class Optimizer:
+    """Weighted speeds, exactly.
+
+    Parameters
+    ----------
+    tables : Tables
+        Configurations, capacities and the lengths of epochs.
+    information : str
+        ``exact`` or ``none``.
+    objective : str
+        ``mean_jct`` or ``makespan``.
+    """
+
+    name = "optimizer"
+    round_s = ROUND_S
+    rigid = False
+
+    def __init__(
+        self, tables: Tables, *, information: str = "none", objective: str = "mean_jct"
+    ) -> None:
+        self._tables = tables
+        self._exact = information == "exact"
+        self._fast = objective == "makespan"
+        self._needs = [config for config, _ in tables.configs]
+        self._position = {config: c for c, config in enumerate(self._needs)}
+        self._after: dict[int, tuple[FloatArray, FloatArray]] = {}
+
+    def decide(self, view: AdaptiveView) -> Mapping[int, Config]:
+        """Return the configuration of each job served."""
+        jobs = view.jobs
+        if not jobs:
+            return {}
+        rest = np.array([self._remaining(view, s) for s in jobs])
+        owed = np.array([self._owed(view, s) for s in jobs])
+        cost = rest + RESTARTS_CHARGED * owed
+        weight = cost.min(axis=1) ** POWER
+        if self._fast:
+            prices, least = makespan_prices(rest + owed, self._needs, self._tables.capacity)
+            weight = prices + SHORT_JOBS * least * weight / weight.sum()
+        chosen = best_configs(weight[:, None] / cost, self._needs, self._tables.capacity)
+        return {s.job: self._needs[c] for s, c in zip(jobs, chosen, strict=True) if c >= 0}
+
+    def _owed(self, view: AdaptiveView, state: JobState) -> FloatArray:
+        """Return the seconds of restart still to be paid in each configuration."""
+        restart = view.problem.applications[state.application].restart_s
+        owed = np.full(len(self._needs), float(restart))
+        if state.config is not None:
+            owed[self._position[state.config]] = state.restart_left_s
+        return owed
+
+    def _remaining(self, view: AdaptiveView, state: JobState) -> FloatArray:
+        """Return the seconds of work left in each configuration, at least one."""
+        goodput = view.agents.goodputs(state)
+        here = goodput[:, state.epoch]
+        ends = view.problem.applications[state.application].epoch_ends
+        if self._exact:
+            left = np.round((ends[state.epoch] - state.progress) / here)
+            left += self._later(state.application, goodput)[:, state.epoch + 1]
+        else:
+            best = goodput.max(axis=0)
+            start = ends[state.epoch - 1] if state.epoch else 0.0
+            done = self._tables.lengths[state.application][: state.epoch] / best[: state.epoch]
+            attained = done.sum() + (state.progress - start) / best[state.epoch]
+            left = (attained + NEW_JOB_S) * best[state.epoch] / here
+        return np.asarray(np.maximum(left, 1.0), float)
+
+    def _later(self, application: int, goodput: FloatArray) -> FloatArray:
+        """Return the seconds from the start of each epoch to the end; (configs, epochs + 1)."""
+        known, found = self._after.get(application, (None, None))
+        if known is not goodput or found is None:
+            seconds = np.round(self._tables.lengths[application] / goodput)
+            found = np.zeros((len(goodput), goodput.shape[1] + 1))
+            found[:, :-1] = seconds[:, ::-1].cumsum(axis=1)[:, ::-1]
+            self._after[application] = goodput, found
+        return found

@@ -1,0 +1,116 @@
+"""The research baselines by name: each a line or two over the parts they are made of."""
+
+from __future__ import annotations
+
+from scheduler.policies.gavel import make_gavel
+from scheduler.policies.ordered import Ordered
+from scheduler.policies.priced import PricedOptimizer
+from scheduler.policies.rounds import SharedRounds
+from scheduler.policies.strip_plan import StripPlanner
+from scheduler.policies.view import Policy
+
+
+def sjf() -> Policy:
+    """W. Smith, Naval Research Logistics Quarterly 3, 1956."""
+    return Ordered("sjf", "greedy", "best_fit")
+
+
+def las() -> Policy:
+    """L. Kleinrock, Queueing Systems, vol. 2, 1976 (foreground-background)."""
+    return Ordered("las", "preempt", "best_fit")
+
+
+def tiresias() -> Policy:
+    """J. Gu et al., "Tiresias: a GPU cluster manager for distributed deep learning", 2019."""
+    return Ordered("tiresias", "preempt", "best_fit")
+
+
+def themis() -> Policy:
+    """K. Mahajan et al., "Themis: fair and efficient GPU cluster scheduling", NSDI 2020."""
+    return Ordered("themis", "preempt", "best_fit")
+
+
+def conservative_backfill() -> Policy:
+    """D. Feitelson, A. Weil, "Utilization and predictability in scheduling ...", IPPS 1998."""
+    return Ordered("fifo", "conservative", "first_fit")
+
+
+def worst_fit() -> Policy:
+    """D. Johnson et al., SIAM J. Computing 3, 1974."""
+    return Ordered("fifo", "greedy", "worst_fit")
+
+
+def random_fit() -> Policy:
+    """A coin for every node."""
+    return Ordered("fifo", "greedy", "random_fit")
+
+
+def topology_best_fit() -> Policy:
+    """M. Amaral et al., "Topology-aware GPU scheduling ...", SC 2017."""
+    return Ordered("fifo", "greedy", "topology_fit")
+
+
+def gavel_max_min_perf() -> SharedRounds:
+    """D. Narayanan et al., OSDI 2020, section 4.1."""
+    return make_gavel("max_min", perf=True)
+
+
+def gavel_finish_time_perf() -> SharedRounds:
+    """D. Narayanan et al., OSDI 2020, section 4.2."""
+    return make_gavel("finish_time", perf=True)
+
+
+def gavel_makespan_perf() -> SharedRounds:
+    """D. Narayanan et al., OSDI 2020, section 4.2."""
+    return make_gavel("makespan", perf=True)
+
+
+def gavel_throughput_perf() -> SharedRounds:
+    """D. Narayanan et al., OSDI 2020, section 4.2."""
+    return make_gavel("throughput", perf=True)
+
+
+def gavel_max_min() -> SharedRounds:
+    """The baseline that takes types for equal."""
+    return make_gavel("max_min", perf=False)
+
+
+def gavel_finish_time() -> SharedRounds:
+    """The baseline that takes types for equal."""
+    return make_gavel("finish_time", perf=False)
+
+
+def gavel_makespan() -> SharedRounds:
+    """The baseline that takes types for equal."""
+    return make_gavel("makespan", perf=False)
+
+
+def gavel_throughput() -> SharedRounds:
+    """The baseline that takes types for equal."""
+    return make_gavel("throughput", perf=False)
+
+
+def gavel_throughput_cost_perf() -> SharedRounds:
+    """D. Narayanan et al., OSDI 2020, section 4.2, "minimize cost"."""
+    return make_gavel("throughput", perf=True, cost=True)
+
+
+def gavel_max_min_cost_perf() -> SharedRounds:
+    """Max-min fairness of throughput per dollar."""
+    return make_gavel("max_min", perf=True, cost=True)
+
+
+def gandiva_fair() -> SharedRounds:
+    """S. Chaudhary et al., "Balancing efficiency and fairness in heterogeneous GPU clusters
+    for deep learning", EuroSys 2020: equal shares (its trading of types is left out)."""
+    return make_gavel("equal", perf=True)
+
+
+def optimizer_jct() -> Policy:
+    """Rounds priced by a plan over time."""
+    return PricedOptimizer()
+
+
+def optimizer_makespan() -> Policy:
+    """A whole schedule laid to end together."""
+    return StripPlanner()

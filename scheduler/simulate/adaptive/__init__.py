@@ -1,0 +1,1 @@
+"""Jobs that adapt batch and gang while they train, round by round."""

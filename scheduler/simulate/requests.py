@@ -1,0 +1,241 @@
+"""Request by request: the check on the fluid model of services.
+
+The engine takes a service for a fluid: what its replicas can do is served, the rest is not.
+Here every request of a run arrives by itself, takes a free slot of some replica for its whole
+residence, waits in line for one, and gives up (a miss) once it has waited longer than the time
+to the first token permits.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from scheduler.core.problem import Problem
+from scheduler.core.run import Run
+from scheduler.core.units import US_PER_S
+from scheduler.core.workload import FloatArray, ProfilePhysics, Service
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSpan:
+    """A replica that serves over ``[start_s, end_s)``.
+
+    Parameters
+    ----------
+    start_s, end_s : float
+        When.
+    rate_per_s : float
+        Requests/s that it completes while all its slots are busy.
+    slots : int
+        Requests it works on at once.
+    """
+
+    start_s: float
+    end_s: float
+    rate_per_s: float
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attainment:
+    """Requests that arrived, and those that were taken up in time."""
+
+    arrived: int
+    in_time: int
+
+    @property
+    def share(self) -> float:
+        """Return the SLO attainment; 1 where nothing arrived."""
+        return self.in_time / self.arrived if self.arrived else 1.0
+
+
+def serving_spans(problem: Problem, run: Run, service: int) -> list[ServingSpan]:
+    """Return when, and how fast, each replica of a service served in a run.
+
+    A replica that completes r requests/s keeps ``r O tpot`` of them in work (Little's law; O
+    output tokens each); one that is known by a measured rate works on one at a time.
+    """
+    spec = problem.workload.services[service]
+    spans = []
+    for replica in run.replicas:
+        if replica.service != service:
+            continue
+        rate = problem.service_modes[service][replica.mode].rate
+        start_s = (replica.start_us + replica.overhead_us) / US_PER_S
+        end_s = replica.end_us / US_PER_S
+        if end_s > start_s and rate > 0:
+            spans.append(ServingSpan(start_s, end_s, rate, _slots(spec, rate)))
+    return spans
+
+
+def _slots(spec: Service, rate_per_s: float) -> int:
+    if isinstance(spec.physics, ProfilePhysics):
+        return 1
+    return max(1, round(rate_per_s * spec.output_tokens * spec.tpot_s))
+
+
+def arrivals_of(
+    times_s: FloatArray, demand_per_s: FloatArray, end_s: float, rng: np.random.Generator
+) -> FloatArray:
+    """Draw the arrivals of a Poisson process whose rate is the demand curve, ascending."""
+    edges = np.append(times_s[times_s < end_s], end_s)
+    rates = demand_per_s[: len(edges) - 1]
+    counts = rng.poisson(rates * np.diff(edges))
+    drawn = [
+        rng.uniform(low, high, int(n))
+        for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
+    return np.sort(np.concatenate(drawn)) if drawn else np.zeros(0)
+
+
+def play_requests(
+    arrivals_s: FloatArray,
+    spans: Sequence[ServingSpan],
+    patience_s: float,
+    rng: np.random.Generator,
+) -> Attainment:
+    """Play every request through the replicas, first come, first served.
+
+    A request takes a slot of the replica with the largest share of free slots. Its residence is
+    exponential with the replica's mean, ``slots / rate``. A replica that stops finishes what it
+    has begun and takes nothing more.
+
+    Parameters
+    ----------
+    arrivals_s : ndarray of float64
+        Ascending.
+    spans : sequence of ServingSpan
+        Replicas.
+    patience_s : float
+        Longest wait.
+    rng : Generator
+        Draws residences.
+    """
+    residence = rng.standard_exponential(len(arrivals_s)).tolist()
+    # events: (time, kind, replica); kinds in order: leave, open, close, arrive
+    events = [(s.start_s, 1, i) for i, s in enumerate(spans)]
+    events += [(s.end_s, 2, i) for i, s in enumerate(spans)]
+    heapq.heapify(events)
+    free = [0] * len(spans)
+    open_: dict[int, None] = {}
+    waiting: deque[tuple[float, int]] = deque()
+    in_time = 0
+
+    def take_up(now_s: float) -> int:
+        """Give free slots to those who wait; return how many were in time."""
+        taken = 0
+        while waiting:
+            if now_s - waiting[0][0] > patience_s:
+                waiting.popleft()
+                continue
+            chosen = max(
+                (i for i in open_ if free[i]),
+                key=lambda i: (free[i] / spans[i].slots, -i),
+                default=None,
+            )
+            if chosen is None:
+                break
+            _, request = waiting.popleft()
+            free[chosen] -= 1
+            span = spans[chosen]
+            leaves_s = now_s + residence[request] * span.slots / span.rate_per_s
+            heapq.heappush(events, (leaves_s, 0, chosen))
+            taken += 1
+        return taken
+
+    def handle(until_s: float) -> int:
+        taken = 0
+        while events and events[0][0] <= until_s:
+            now_s, kind, replica = heapq.heappop(events)
+            if kind == 0:
+                free[replica] += 1
+            elif kind == 1:
+                open_[replica] = None
+                free[replica] = spans[replica].slots
+            else:
+                open_.pop(replica, None)
+            if kind != 2:
+                taken += take_up(now_s)
+        return taken
+
+    for request, now_s in enumerate(arrivals_s.tolist()):
+        in_time += handle(now_s)
+        waiting.append((now_s, request))
+        in_time += take_up(now_s)
+    in_time += handle(math.inf)
+    return Attainment(len(arrivals_s), in_time)
+
+
+def miss_probability(rate_per_s: float, slots: int, work_per_s: float, patience_s: float) -> float:
+    """Return the share of requests that a service in steady state takes up too late.
+
+    M/M/n with constant patience: the virtual wait has density ``L P e^{-(C - L) x}`` up to the
+    patience and ``L P e^{L T} e^{-C x}`` beyond it (L arrivals/s, C = n mu completions/s, T
+    patience, P the probability of n - 1 in service); what lies beyond it is missed
+    (Gnedenko and Kovalenko, "Introduction to queueing theory", 1968).
+
+    Parameters
+    ----------
+    rate_per_s : float
+        Arrivals.
+    slots : int
+        Requests in work at once.
+    work_per_s : float
+        Completions while all slots are busy.
+    patience_s : float
+        Longest wait.
+    """
+    if rate_per_s <= 0:
+        return 0.0
+    if slots < 1 or work_per_s <= 0:
+        return 1.0
+    load = rate_per_s / work_per_s * slots
+    # in units of the probability of n - 1 in service, so that nothing overflows
+    idle, term = 0.0, 1.0
+    for k in range(slots - 1, -1, -1):
+        idle += term
+        term *= k / load
+        if term < 1e-16 * idle:
+            break
+    spare = (work_per_s - rate_per_s) * patience_s
+    if spare < -700:
+        return 1 - work_per_s / rate_per_s
+    waits = rate_per_s * patience_s * (-math.expm1(-spare) / spare if abs(spare) > 1e-12 else 1.0)
+    beyond = rate_per_s / work_per_s * math.exp(-spare)
+    return beyond / (idle + waits + beyond)
+
+
+def queueing_attainment(
+    times_s: FloatArray,
+    demand_per_s: FloatArray,
+    spans: Sequence[ServingSpan],
+    patience_s: float,
+    end_s: float,
+) -> float:
+    """Return the SLO attainment with queueing, each step of demand and capacity by itself.
+
+    The fluid model takes a service for infinitely large; small ones queue at loads below their
+    capacity. This adds what they miss, from the steady state of each step.
+    """
+    instants = {0.0, end_s, *times_s[times_s < end_s].tolist()}
+    instants.update(t for s in spans for t in (s.start_s, min(s.end_s, end_s)) if t <= end_s)
+    edges = sorted(instants)
+    asked: list[float] = []
+    missed: list[float] = []
+    for start_s, until_s in pairwise(edges):
+        step = int(np.searchsorted(times_s, start_s, side="right")) - 1
+        rate = float(demand_per_s[step])
+        there = [s for s in spans if s.start_s <= start_s < s.end_s]
+        work = math.fsum(s.rate_per_s for s in there)
+        share = miss_probability(rate, sum(s.slots for s in there), work, patience_s)
+        asked.append(rate * (until_s - start_s))
+        missed.append(asked[-1] * share)
+    total = math.fsum(asked)
+    return 1 - math.fsum(missed) / total if total > 0 else 1.0

@@ -1,0 +1,296 @@
+"""A problem on ticks: for each job the ways to run it once, from start to end.
+
+A tick is the greatest common divisor of every length and instant that matters, in whole
+microseconds, so that nothing is rounded: an optimum on ticks is an optimum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scheduler.core.errors import InfeasibleError
+from scheduler.core.problem import Group, Mode, Problem
+from scheduler.core.run import Allocation, Placement
+from scheduler.core.units import US_PER_S, us_from_s
+
+Span = tuple[int, int]
+"""Half-open interval in ticks."""
+
+_SHOWN = 20
+"""Jobs named in one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One way to run a job: a mode within one domain.
+
+    Parameters
+    ----------
+    mode : int
+        Position in `Problem.modes` of the job's class.
+    nodes : tuple of int
+        Nodes it may use; a gang of level 0 has one.
+    duration : int
+        Ticks from start to end, the restart included.
+    """
+
+    mode: int
+    nodes: tuple[int, ...]
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A job's one allocation, in ticks."""
+
+    mode: int
+    start: int
+    end: int
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What an offline schedule decides on.
+
+    Parameters
+    ----------
+    problem : Problem
+        What it was made from.
+    tick_us : int
+        Length of a tick.
+    jobs : tuple of int
+        Jobs to plan: those with a mode.
+    release : mapping of int to int
+        First tick at which a job may start.
+    choices : mapping of int to tuple of Choice
+        By job, never empty.
+    downs, drains : mapping of int to tuple of Span
+        By node, when it is down, and when nothing new starts there.
+    after : mapping of int to tuple of int
+        By job, those that end before it starts.
+    horizon : int
+        By then some best schedule has ended, whatever the objective.
+    """
+
+    problem: Problem
+    tick_us: int
+    jobs: tuple[int, ...]
+    release: Mapping[int, int]
+    choices: Mapping[int, tuple[Choice, ...]]
+    downs: Mapping[int, tuple[Span, ...]]
+    drains: Mapping[int, tuple[Span, ...]]
+    after: Mapping[int, tuple[int, ...]]
+    horizon: int
+
+    def mode(self, job: int, index: int) -> Mode:
+        """Return a mode of a job."""
+        return self.problem.modes[int(self.problem.workload.jobs.class_index[job])][index]
+
+    def allocations(self, plan: Mapping[int, Planned]) -> tuple[Allocation, ...]:
+        """Return a plan as allocations in whole microseconds, by (end, job)."""
+        problem = self.problem
+        rows = []
+        for job, planned in plan.items():
+            c = int(problem.workload.jobs.class_index[job])
+            restart_us = us_from_s(problem.workload.classes[c].restart_s)
+            start_us, end_us = planned.start * self.tick_us, planned.end * self.tick_us
+            work = float(problem.workload.jobs.work[job])
+            place = planned.placement
+            rows.append(
+                Allocation(job, planned.mode, start_us, end_us, restart_us, work, 0.0, place)
+            )
+        return tuple(sorted(rows, key=lambda a: (a.end_us, a.job)))
+
+    def plan_of(self, allocations: Iterable[Allocation]) -> dict[int, Planned] | None:
+        """Return allocations as a plan; None unless each job runs once, and at its own length."""
+        plan: dict[int, Planned] = {}
+        for a in allocations:
+            start, left = divmod(a.start_us, self.tick_us)
+            length, more = divmod(a.end_us - a.start_us, self.tick_us)
+            lengths = {c.duration for c in self.choices.get(a.job, ()) if c.mode == a.mode}
+            if left or more or a.job in plan or length not in lengths:
+                return None
+            plan[a.job] = Planned(a.mode, start, start + length, a.placement)
+        return plan if len(plan) == len(self.jobs) else None
+
+
+def build_instance(problem: Problem) -> Instance:
+    """Put a problem on ticks.
+
+    Parameters
+    ----------
+    problem : Problem
+        Without services; its random failures are left out.
+
+    Raises
+    ------
+    InfeasibleError
+        Naming the jobs that can never run, and why, where their classes have a mode.
+    """
+    workload = problem.workload
+    columns = workload.jobs
+    jobs = [j for j, c in enumerate(columns.class_index.tolist()) if problem.modes[c]]
+    ways = {c: _ways(problem, c) for c in sorted({int(columns.class_index[j]) for j in jobs})}
+    limits_s = columns.limit_s.tolist()
+    every: dict[int, tuple[Choice, ...]] = {}
+    reasons: dict[int, str] = {}
+    for job in jobs:
+        c = int(columns.class_index[job])
+        limit_us = math.inf if math.isnan(limits_s[job]) else us_from_s(limits_s[job])
+        timed = [Choice(m, nodes, duration_us(problem, job, m)) for m, nodes in ways[c]]
+        every[job] = tuple(choice for choice in timed if choice.duration <= limit_us)
+        if not timed:
+            reasons[job] = "no mode of its class fits the nodes that carry its labels"
+        elif not every[job]:
+            least_s = min(choice.duration for choice in timed) / US_PER_S
+            reasons[job] = f"runs for {least_s:g} s at best, its time limit is {limits_s[job]:g} s"
+    after = {j: columns.after[j] for j in jobs if columns.after and columns.after[j]}
+    for job in jobs:
+        lost = [k for k in after.get(job, ()) if k not in every or k in reasons]
+        if lost and job not in reasons:
+            reasons[job] = f"needs {columns.ids[lost[0]]}, which can never run here"
+    if reasons:
+        lines = [f"job {columns.ids[job]} {reasons[job]}" for job in list(reasons)[:_SHOWN]]
+        if len(reasons) > _SHOWN:
+            lines.append(f"... and {len(reasons) - _SHOWN} more jobs that can never run")
+        raise InfeasibleError("\n".join(lines))
+    return _on_ticks(problem, jobs, every, after)
+
+
+def duration_us(problem: Problem, job: int, mode: int) -> int:
+    """Return how long a job holds its accelerators if it runs once, in one mode."""
+    c = int(problem.workload.jobs.class_index[job])
+    work = float(problem.workload.jobs.work[job])
+    run_us = math.ceil(work / problem.modes[c][mode].rate * US_PER_S - 1e-6)
+    return us_from_s(problem.workload.classes[c].restart_s) + max(1, run_us)
+
+
+def lay_out(mode: Mode, nodes: Sequence[int], types: Sequence[int], free: Mapping[int, int]) -> (
+    Placement | None
+):  # fmt: skip
+    """Return a legal placement of a gang on `nodes` with `free` accelerators, or None.
+
+    Parameters
+    ----------
+    mode : Mode
+        What to place.
+    nodes : sequence of int
+        Those of one domain; one for a gang of level 0.
+    types : sequence of int
+        Type index by node.
+    free : mapping of int to int
+        Free accelerators by node.
+    """
+    taken: dict[int, int] = {}
+    for group in mode.groups:
+        mine = [n for n in nodes if types[n] == group.type_index]
+        if mode.level == 0:
+            if len(mine) != 1 or free[mine[0]] < group.count:
+                return None
+            taken[mine[0]] = group.count
+        elif not _lay_group(group, mine, free, taken):
+            return None
+    held = tuple(sorted(taken))
+    return Placement(held, tuple(taken[n] for n in held))
+
+
+def _lay_group(
+    group: Group, nodes: Sequence[int], free: Mapping[int, int], taken: dict[int, int]
+) -> bool:
+    whole, rest = divmod(group.count, group.per_node)
+    left = {n: free[n] for n in nodes}
+    if rest:  # into what whole slots leave over, else the smallest room there is
+        fits = [n for n in nodes if left[n] >= rest]
+        fits.sort(key=lambda n: (left[n] % group.per_node < rest, left[n], n))
+        if not fits:
+            return False
+        left[fits[0]] -= rest
+        taken[fits[0]] = rest
+    for n in sorted(nodes, key=lambda n: (left[n], n)):
+        slots = min(whole, left[n] // group.per_node)
+        if slots:
+            taken[n] = taken.get(n, 0) + slots * group.per_node
+            whole -= slots
+    return not whole
+
+
+def node_types(problem: Problem) -> list[int]:
+    """Return the type index of every node."""
+    types = [0] * len(problem.cluster.nodes)
+    for pool in problem.pools:
+        for node in pool.nodes:
+            types[node] = pool.type_index
+    return types
+
+
+def _ways(problem: Problem, class_index: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Return every (mode, nodes of one domain) that could hold a gang of the class."""
+    nodes = problem.cluster.nodes
+    asked = set(problem.workload.classes[class_index].labels)
+    types = node_types(problem)
+    room = {n: node.count for n, node in enumerate(nodes) if asked <= set(node.labels)}
+    found = []
+    for m, mode in enumerate(problem.modes[class_index]):
+        used = {g.type_index for g in mode.groups}
+        areas: dict[int, list[int]] = {}
+        for pool in problem.pools:
+            if pool.type_index in used:
+                for n in pool.nodes:
+                    if n in room:
+                        where = n if mode.level == 0 else pool.domains[mode.level - 1]
+                        areas.setdefault(where, []).append(n)
+        for where in sorted(areas):
+            area = tuple(sorted(areas[where]))
+            if lay_out(mode, area, types, room) is not None:
+                found.append((m, area))
+    return found
+
+
+def _on_ticks(
+    problem: Problem,
+    jobs: Sequence[int],
+    every: Mapping[int, tuple[Choice, ...]],
+    after: Mapping[int, tuple[int, ...]],
+) -> Instance:
+    columns = problem.workload.jobs
+    release_us = {j: us_from_s(float(columns.release_s[j])) for j in jobs}
+    index = {node.id: n for n, node in enumerate(problem.cluster.nodes)}
+    windows: dict[str, dict[int, list[tuple[int, int]]]] = {"down": {}, "drain": {}}
+    for outage in problem.cluster.outages:
+        end_us = -1 if math.isinf(outage.end_s) else us_from_s(outage.end_s)
+        span = (us_from_s(outage.start_s), end_us)
+        if span[0] != span[1]:
+            windows[outage.kind].setdefault(index[outage.node], []).append(span)
+    ends = [t for of in windows.values() for spans in of.values() for s in spans for t in s]
+    deadlines_us = [us_from_s(t) for t in columns.deadline_s[list(jobs)].tolist() if t == t]
+    lengths = [c.duration for choices in every.values() for c in choices]
+    whole = [*release_us.values(), *(t for t in ends if t >= 0), *deadlines_us, *lengths]
+    tick_us = int(np.gcd.reduce(np.array(whole, dtype=np.int64))) if whole else 1
+    longest = sum(max(c.duration for c in choices) for choices in every.values())
+    horizon = (max([0, *release_us.values(), *ends]) + longest) // tick_us
+
+    def on_ticks(kind: str) -> dict[int, tuple[Span, ...]]:
+        return {
+            n: tuple((a // tick_us, horizon + 1 if b < 0 else b // tick_us) for a, b in spans)
+            for n, spans in sorted(windows[kind].items())
+        }
+
+    return Instance(
+        problem,
+        tick_us,
+        tuple(jobs),
+        {j: at // tick_us for j, at in release_us.items()},
+        {
+            j: tuple(Choice(c.mode, c.nodes, c.duration // tick_us) for c in choices)
+            for j, choices in every.items()
+        },
+        on_ticks("down"),
+        on_ticks("drain"),
+        after,
+        horizon,
+    )

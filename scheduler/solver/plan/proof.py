@@ -1,0 +1,144 @@
+"""What prices prove, in whole numbers.
+
+The cheapest schedule of a job that completes in bucket e costs at least, by weak duality of its
+knapsack and for any price of work lambda,
+``weight * begin_e + lambda * work - sum_b length_b max_m(lambda rate_m - price_mb)+``, where in
+bucket e itself the weight adds to the price. The least of these over all e in which the work
+fits at all, summed over jobs, less the worth of the fleet's time, is the bound. All of it is
+computed in integers: prices and lambdas are rounded to binary fractions first, which any
+prices may be; times, rates and works are rounded so that the bound can only fall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.core.workload import FloatArray
+from scheduler.solver.plan.groups import Buckets, Groups
+from scheduler.solver.plan.resources import ClassTable
+from scheduler.solver.plan.schedules import Margins, margins
+
+_TIME_BITS = 30
+_PRICE_BITS = 40
+_RATE_BITS = 40
+_LAMBDA_BITS = 50
+"""Bits after the binary point, of values scaled to about one, except times, in seconds."""
+
+Integers = NDArray[np.object_]
+
+
+def proved_value(
+    groups: Groups,
+    tables: list[ClassTable],
+    buckets: Buckets,
+    prices: FloatArray,
+    served: Sequence[tuple[ClassTable, FloatArray]] = (),
+) -> Fraction:
+    """Return a bound on the sum of weighted completion times, in seconds.
+
+    Parameters
+    ----------
+    groups, tables, buckets : Groups, list of ClassTable, Buckets
+        What was planned.
+    served : sequence of (ClassTable, ndarray of float64 of shape (buckets,))
+        Replicas and requests of services that are to be served in full.
+    prices : ndarray of float64, shape (resources, buckets)
+        Per accelerator-second, not negative.
+
+    Raises
+    ------
+    ValueError
+        If a price is negative or not a number: it would prove nothing.
+    """
+    if not np.all(prices >= 0.0):
+        raise ValueError("prices that prove a bound are not negative")
+    top = max(float(prices.max(initial=0.0)), float(groups.weight.max(initial=0.0)))
+    scale = _PRICE_BITS - int(np.ceil(np.log2(top))) if top > 0 else _PRICE_BITS
+    whole = _floor(prices, scale)
+    rounded = np.ldexp(whole.astype(np.float64), -scale)  # at most 41 bits: exact
+    supply = _ceil(buckets.supply, _TIME_BITS)
+    total = Fraction(-int((whole * supply).sum()), _power(scale + _TIME_BITS))
+    for g, margin in enumerate(margins(groups, tables, buckets, rounded)):
+        table = tables[int(groups.class_index[g])]
+        work, weight = float(groups.work[g]), float(groups.weight[g])
+        least = _least_cost(table, work, weight, whole, scale, margin)
+        total += int(groups.count[g]) * least
+    for table, asked in served:
+        total += Fraction(_least_service(table, asked, whole), _power(scale + _TIME_BITS))
+    return total
+
+
+def _least_service(table: ClassTable, asked: FloatArray, prices: Integers) -> int:
+    """Return at most what serving the requests costs, in units of price times time."""
+    unit = _RATE_BITS - int(np.ceil(np.log2(float(table.rates.max()))))
+    rates = _ceil(table.rates, unit)
+    cost = table.counts.astype(np.int64).astype(object).dot(prices)
+    least = 0
+    for b, need in enumerate(_floor(asked, unit + _TIME_BITS).tolist()):
+        least += min(need * int(c) // int(r) for c, r in zip(cost[:, b], rates, strict=True))
+    return least
+
+
+def _least_cost(
+    table: ClassTable, work: float, weight: float, prices: Integers, scale: int, margin: Margins
+) -> Fraction:
+    """Return at most the cost of the cheapest schedule of one job."""
+    unit = _RATE_BITS - int(np.ceil(np.log2(float(table.rates.max()))))
+    rates = _ceil(table.rates, unit)
+    need = int(_floor(np.array([work]), unit + _TIME_BITS)[0])
+    begin = np.maximum(_floor(margin.begin_s, _TIME_BITS) - 1, 0)
+    length = _ceil(margin.length_s[:-1], _TIME_BITS) + 2  # begin was rounded too
+    pay = int(_floor(np.array([weight]), scale)[0])
+    counts = table.counts.astype(np.int64).astype(object)
+    cost = counts.dot(prices)
+    within = [0]
+    for seconds in length.tolist():
+        within.append(within[-1] + seconds * int(rates.max()))
+    slopes = margin.slope
+    size = float(slopes[np.isfinite(slopes)].max(initial=0.0))
+    fine = _LAMBDA_BITS - (int(np.ceil(np.log2(size))) if size > 0 else 0)
+    fine = max(fine, scale - unit)
+    shift = fine + unit - scale  # prices in the units of lambda times rate
+    best: Fraction | None = None
+    for end in range(len(slopes)):
+        last = end == len(slopes) - 1
+        if not last and within[end + 1] < need:
+            continue
+        slope = int(_floor(slopes[end : end + 1], fine)[0])
+        if last:  # time after the last bucket is endless: nothing may be gained from it
+            slope = min(slope, (pay << shift) // int(rates.max()))
+        gained = 0
+        if end:
+            gain = slope * rates[:, None] - (cost[:, :end] << shift)
+            gained = int((np.maximum(gain.max(axis=0), 0) * length[:end]).sum())
+        if not last:
+            dear = (cost[:, end] + pay) << shift
+            gained += max(0, int((slope * rates - dear).max())) * int(length[end])
+        paid = Fraction(pay * int(begin[end]), _power(scale + _TIME_BITS))
+        value = paid + Fraction(slope * need - gained, _power(fine + unit + _TIME_BITS))
+        best = value if best is None else min(best, value)
+    assert best is not None
+    return best
+
+
+def _power(bits: int) -> int | Fraction:
+    return 1 << bits if bits >= 0 else Fraction(1, 1 << -bits)
+
+
+def _floor(values: FloatArray, bits: int) -> Integers:
+    """Return ``floor(value * 2**bits)`` as Python integers."""
+    return _whole(np.floor(np.ldexp(values, bits)))
+
+
+def _ceil(values: FloatArray, bits: int) -> Integers:
+    return _whole(np.ceil(np.ldexp(values, bits)))
+
+
+def _whole(values: FloatArray) -> Integers:
+    found: Any = np.array([int(v) for v in values.ravel().tolist()], dtype=object)
+    return np.asarray(found.reshape(values.shape))

@@ -1,0 +1,145 @@
+"""The Slurm-like policy does what slurm.conf(5) says, and its runs verify."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scheduler.core.cluster import AcceleratorType, Cluster, Fabric, Node, Pod, Site
+from scheduler.core.problem import Problem
+from scheduler.core.run import Run
+from scheduler.core.slurm import SlurmPartition, SlurmSettings
+from scheduler.core.units import US_PER_S
+from scheduler.core.workload import JobClass, Jobs, RunTimePhysics, Workload
+from scheduler.physics.problem import build_problem
+from scheduler.policies.slurm import Slurm
+from scheduler.simulate import simulate
+from scheduler.verify import verify_run
+
+QUICK = SlurmSettings(
+    cycle_s=1.0, submit_delay_s=0.0, backfill_interval_s=1.0, resolution_s=1.0, age_weight=0.0
+)
+
+Ask = tuple[float, int, float, float, int]
+"""Release, accelerators, run time, limit, partition."""
+
+
+def problem_of(asks: list[Ask], nodes: int = 2, leaves: int = 1, partitions: int = 1) -> Problem:
+    kind = AcceleratorType("gpu", "x", "cuda", 80e9, 2e12, {"bf16": 3e14}, 3e11, 50.0, 400.0)
+    pods = tuple(
+        Pod(
+            f"leaf{i}",
+            "here",
+            tuple(Node(f"{i}-{n}", "gpu", 8, 1e9, 1e9) for n in range(nodes)),
+            Fabric("tree"),
+            1e9,
+        )
+        for i in range(leaves)
+    )
+    cluster = Cluster("c", "", {"gpu": kind}, pods, (Site("here"),))
+    gangs = sorted({ask[1] for ask in asks})
+    classes = tuple(
+        JobClass(
+            str(g), RunTimePhysics(), (g,), restart_s=0, checkpoint_s=np.inf, saves_state=False
+        )
+        for g in gangs
+    )
+    rows = sorted(asks)
+    columns = Jobs(
+        tuple(f"j{i:02}" for i in range(len(rows))),
+        np.array([gangs.index(r[1]) for r in rows], dtype=np.int64),
+        np.array([r[0] for r in rows]),
+        np.array([r[2] for r in rows]),
+        np.array([r[3] for r in rows]),
+        np.ones(len(rows)),
+        np.full(len(rows), np.nan),
+        np.array([r[4] for r in rows], dtype=np.int64),
+    )
+    tenants = tuple(f"p{i}" for i in range(partitions))
+    return build_problem(cluster, Workload("w", "", classes, columns, tenants=tenants))
+
+
+def play(problem: Problem, settings: SlurmSettings = QUICK) -> Run:
+    run = simulate(problem, Slurm(settings, 0.0, 0.0), information="estimates")
+    assert verify_run(problem, run) == []
+    return run
+
+
+def starts(run: Run) -> list[list[float]]:
+    by_job: dict[int, list[float]] = {}
+    for a in sorted(run.allocations, key=lambda a: a.start_us):
+        by_job.setdefault(a.job, []).append(a.start_us / US_PER_S)
+    return [by_job[j] for j in sorted(by_job)]
+
+
+def test_a_short_job_passes_the_blocked_head_and_a_long_one_does_not() -> None:
+    asks = [
+        (0.0, 8, 50.0, 60.0, 0),  # fills a node until its limit, second 60
+        (1.0, 16, 10.0, 10.0, 0),  # the head: needs both nodes
+        (2.0, 8, 20.0, 30.0, 0),  # ends by 32: passes
+        (3.0, 8, 20.0, 120.0, 0),  # would hold the head up
+    ]
+    found = starts(play(problem_of(asks)))
+    assert found[0] == [0.0]
+    assert found[2] == [2.0]
+    assert found[1] == [50.0]
+    assert found[3] == [60.0]
+
+
+def test_without_backfill_nothing_passes() -> None:
+    asks = [(0.0, 8, 50.0, 60.0, 0), (1.0, 16, 10.0, 10.0, 0), (2.0, 8, 20.0, 30.0, 0)]
+    found = starts(play(problem_of(asks), replace(QUICK, backfills=False)))
+    assert found == [[0.0], [50.0], [60.0]]
+
+
+def test_a_reservation_takes_whole_nodes() -> None:
+    """Half of the node would be free beside the job in front, yet it is reserved whole."""
+    asks = [
+        (0.0, 4, 100.0, 100.0, 0),
+        (1.0, 8, 10.0, 10.0, 0),  # reserves the only node from second 100 on
+        (2.0, 4, 10.0, 200.0, 0),  # runs past 100
+        (3.0, 4, 10.0, 90.0, 0),  # does not
+    ]
+    found = starts(play(problem_of(asks, nodes=1)))
+    assert found[3] == [3.0]
+    assert found[1] == [100.0]
+    assert found[2] == [110.0]
+
+
+def test_the_leaf_with_the_fewest_usable_nodes_is_filled_first() -> None:
+    asks = [(0.0, 8, 90.0, 90.0, 0), (1.0, 4, 90.0, 90.0, 0), (2.0, 16, 9.0, 9.0, 0)]
+    run = play(problem_of(asks, nodes=2, leaves=2))
+    nodes = {a.job: a.placement.nodes for a in run.allocations}
+    assert nodes[0] == (0,)
+    assert nodes[1] == (1,)  # leaf 0 has one usable node left, leaf 1 has two
+    assert nodes[2] == (2, 3)
+
+
+def test_a_higher_tier_requeues_a_lower_one_which_starts_from_nothing() -> None:
+    asks = [(0.0, 16, 100.0, 120.0, 0), (30.0, 8, 10.0, 20.0, 1)]
+    partitions = (SlurmPartition("p0"), SlurmPartition("p1", tier=10))
+    settings = replace(QUICK, preempts=True, partitions=partitions, requeue_hold_s=121.0)
+    problem = problem_of(asks, partitions=2)
+    run = play(problem, settings)
+    assert starts(run) == [[0.0, 151.0], [30.0]]
+    assert run.finished_us[0] == 251 * 1_000_000
+    lost = [a.lost_work for a in run.allocations if a.job == 0]
+    assert lost == [pytest.approx(30.0), 0.0]
+
+
+def test_size_weight_puts_large_jobs_first() -> None:
+    asks = [(0.0, 16, 10.0, 10.0, 0), (1.0, 1, 10.0, 10.0, 0), (2.0, 16, 10.0, 10.0, 0)]
+    first_come = starts(play(problem_of(asks), replace(QUICK, multifactor=False)))
+    large_first = starts(play(problem_of(asks), replace(QUICK, size_weight=1000.0)))
+    assert first_come[1] < first_come[2]
+    assert large_first[2] < large_first[1]
+
+
+def test_a_partition_keeps_to_its_nodes() -> None:
+    asks = [(0.0, 8, 10.0, 10.0, 0), (0.0, 8, 10.0, 10.0, 1), (1.0, 8, 10.0, 10.0, 0)]
+    partitions = (SlurmPartition("p0", (1,)), SlurmPartition("p1", (0,)))
+    run = play(problem_of(asks, partitions=2), replace(QUICK, partitions=partitions))
+    nodes = {a.job: a.placement.nodes for a in run.allocations}
+    assert nodes == {0: (1,), 1: (0,), 2: (1,)}

@@ -1,0 +1,115 @@
+"""Shares of time: optimal values against GLOP, feasibility, and what the policies ask for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ortools.linear_solver import pywraplp
+
+from scheduler.solver.fair_shares import (
+    Fleet,
+    finish_time_shares,
+    isolated_rates,
+    isolated_shares,
+    makespan_shares,
+    max_min_shares,
+    max_throughput_shares,
+)
+
+
+def random_fleet(seed: int) -> Fleet:
+    rng = np.random.default_rng(seed)
+    jobs, types = int(rng.integers(1, 30)), int(rng.integers(1, 5))
+    rates = rng.lognormal(0, 1.5, (jobs, types))
+    rates[rng.random(rates.shape) < 0.15] = 0.0
+    rates[:, 0] = np.maximum(rates[:, 0], 0.01)
+    gang = rng.choice([1.0, 2.0, 4.0, 8.0], (jobs, 1)) * np.ones((1, types))
+    return Fleet(rates, gang, rng.integers(4, 40, types).astype(float))
+
+
+def glop_value(fleet: Fleet, need: np.ndarray | None) -> float:
+    """Return the largest level, or without need the largest sum of throughputs."""
+    solver = pywraplp.Solver.CreateSolver("GLOP")
+    jobs, types = fleet.rates.shape
+    x = [[solver.NumVar(0, 1, "") for _ in range(types)] for _ in range(jobs)]
+    level = solver.NumVar(0, solver.infinity(), "")
+    for t in range(types):
+        held = sum(float(fleet.gang[i, t]) * x[i][t] for i in range(jobs))
+        solver.Add(held <= float(fleet.capacity[t]))
+    total = 0
+    for i in range(jobs):
+        solver.Add(sum(x[i]) <= 1)
+        throughput = sum(float(fleet.rates[i, t]) * x[i][t] for t in range(types))
+        total += throughput
+        if need is not None:
+            solver.Add(throughput >= float(need[i]) * level)
+    solver.Maximize(total if need is None else level)
+    assert solver.Solve() == pywraplp.Solver.OPTIMAL
+    return solver.Objective().Value()
+
+
+def check_feasible(fleet: Fleet, x: np.ndarray) -> None:
+    assert x.min() >= 0
+    assert (x.sum(axis=1) <= 1 + 1e-6).all()
+    assert ((fleet.gang * x).sum(axis=0) <= fleet.capacity * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_values_are_those_of_the_simplex_method(seed: int) -> None:
+    fleet = random_fleet(seed)
+    need = np.random.default_rng([seed, 1]).lognormal(0, 1, len(fleet.rates))
+    x = max_min_shares(fleet, need)
+    check_feasible(fleet, x)
+    reached = ((fleet.rates * x).sum(axis=1) / need).min()
+    assert reached == pytest.approx(glop_value(fleet, need), rel=2e-5)
+    x = max_throughput_shares(fleet, fleet.rates)
+    check_feasible(fleet, x)
+    assert (fleet.rates * x).sum() == pytest.approx(glop_value(fleet, None), rel=2e-5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_makespan_shares_meet_the_horizon_that_bisection_finds(seed: int) -> None:
+    fleet = random_fleet(seed)
+    left = np.random.default_rng([seed, 2]).lognormal(8, 1, len(fleet.rates))
+    x = makespan_shares(fleet, left)
+    check_feasible(fleet, x)
+    least_s = 1 / glop_value(fleet, left)
+    done_s = (left / (fleet.rates * x).sum(axis=1)).max()
+    assert least_s * (1 - 1e-6) <= done_s <= max(1.05 * least_s, 105.0) * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_shares_are_fairer_in_finish_time(seed: int) -> None:
+    fleet = random_fleet(seed)
+    rng = np.random.default_rng([seed, 3])
+    left = rng.lognormal(8, 1, len(fleet.rates))
+    elapsed_s = rng.exponential(1000, len(left)) * (rng.random(len(left)) < 0.5)
+    isolated_s = elapsed_s + left / isolated_rates(fleet)
+    x = finish_time_shares(fleet, left, elapsed_s, isolated_s)
+    check_feasible(fleet, x)
+    rho = ((elapsed_s + left / (fleet.rates * x).sum(axis=1)) / isolated_s).max()
+    # an equal split gives everybody 1, and a slightly smaller ratio cannot be met
+    assert rho <= 1 + 1e-4
+    window_s = 0.999 * rho * isolated_s - elapsed_s
+    if window_s.min() > 0:
+        assert glop_value(fleet, left / window_s) < 1
+
+
+def test_room_left_over_is_spread_over_all() -> None:
+    # three equal jobs on a type that is large enough for all: each may have all its time
+    fleet = Fleet(np.ones((3, 1)), np.ones((3, 1)), np.array([6.0]))
+    assert max_min_shares(fleet, np.ones(3)) == pytest.approx(np.ones((3, 1)), abs=1e-5)
+    assert isolated_shares(fleet) == pytest.approx(np.ones((3, 1)))
+
+
+def test_the_paper_example_of_max_min_fairness() -> None:
+    # Gavel, section 4.1: (V100, P100, K80) rates, one accelerator each; effective throughputs
+    # come out equal relative to an equal split of time
+    rates = np.array([[40.0, 20.0, 10.0], [12.0, 8.0, 4.0], [100.0, 50.0, 0.0]])
+    fleet = Fleet(rates, np.ones((3, 3)), np.ones(3))
+    need = rates.mean(axis=1)
+    x = max_min_shares(fleet, need)
+    relative = (rates * x).sum(axis=1) / need
+    assert relative.min() == pytest.approx(relative.max(), rel=1e-4)
+    assert relative.min() == pytest.approx(glop_value(fleet, need), rel=1e-5)
+    assert relative.min() > 1  # better than the equal split for everybody
