@@ -1,4 +1,4 @@
-"""Exit with 1 if a test in a JUnit report skipped for want of the shared reference data."""
+"""Exit with 1 if a test in one of the JUnit reports skipped for want of the shared reference data."""
 
 import sys
 from xml.etree import ElementTree
@@ -7,7 +7,8 @@ REASON = "needs the shared reference data"
 
 skipped = [
     f"{case.get('classname')}::{case.get('name')}"
-    for case in ElementTree.parse(sys.argv[1]).iter("testcase")  # noqa: S314 (pytest's own file)
+    for report in sys.argv[1:]
+    for case in ElementTree.parse(report).iter("testcase")  # noqa: S314 (pytest's own file)
     if any(REASON in (skip.get("message") or "") for skip in case.iter("skipped"))
 ]
 for name in skipped:

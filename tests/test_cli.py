@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import SMALL_TOPOLOGY, SMALL_WORKLOAD
+from small_inputs import SMALL_TOPOLOGY, SMALL_WORKLOAD
 
 from scheduler.cli import main
 from scheduler.core.ledger import Cause

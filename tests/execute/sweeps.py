@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conftest import SMALL_TOPOLOGY, SMALL_WORKLOAD
+from small_inputs import SMALL_TOPOLOGY, SMALL_WORKLOAD
 
 PATIENCE_S = 120.0
 """How long anything may take before a test fails; far longer than it does take."""
