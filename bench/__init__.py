@@ -10,17 +10,22 @@ from __future__ import annotations
 from typing import Final
 
 BENCHES: Final = {
+    "page": "the page of 20,000 jobs on 4,096 accelerators: size, first picture, filters",
     "modes": "modes of 10,000 distinct jobs on 20 types and 5 levels, in two seconds",
     "collectives": "measured all-reduces against the formula, from link figures alone",
     "execute_schedule": "a schedule on 32 nodes as real Ray tasks: measured against simulated idle",
     "ray": "sweeps on Ray: share of the ideal, overhead per cell, scaling over nodes",
     "replay": "whole replays: a trace against a heap loop and SimPy, a month of 10^6 jobs",
+    "sia": "adaptive jobs: Gavel, Sia and the optimizer against runs recorded in Sia's simulator",
     "slurm": "runs recorded on a real slurmctld, replayed under their settings",
     "round": "one decision for up to 100,480 nodes: seconds, gap, beside GLOP, CP-SAT and SCIP",
     "physics": "predicted rates against published training and inference runs",
     "philly": "Philly's virtual clusters on mixed pods: the optimizer against the baselines",
     "gavel": "Gavel's traces: its policies beside runs of its own code, then the optimizer",
+    "shockwave": "Shockwave's trace: our policies beside its published table",
+    "plan": "the plan's bound on mean completion time beside the combinatorial one",
     "fgd": "openb packing of FGD (ATC'23): allocation against the published runs",
+    "pack": "openb packing with all pods known: allocation, proved bound, moves to make room",
     "melange": "the cheapest machines for a mix of requests, against Melange's integer program",
     "helix": "a model spread over unlike machines: flow, bound and depth, against Helix",
     "fluid": "services as a fluid against request by request: SLO attainment of random services",

@@ -2,7 +2,8 @@
 
 The engine serves demand as a fluid. Here every request of the same runs is played by itself:
 Poisson arrivals, slots, a line, and impatience at the time to the first token. The fleets hold
-between 1/1.6 and 1/0.6 of what their services ask for at the peak, so that attainment is not one throughout.
+between 1/1.6 and 1/0.6 of what their services ask for at the peak, so that attainment is not
+one throughout.
 """
 
 from __future__ import annotations
@@ -131,8 +132,7 @@ def compare(seed: int, number: int) -> dict[str, Any]:
 def _fleet(size: int) -> Cluster:
     kind: AcceleratorType = accelerators()[KIND]
     nodes = tuple(
-        Node(f"n{i}", KIND, 1, kind.scaleup_bytes_per_s, kind.nic_bytes_per_s)
-        for i in range(size)
+        Node(f"n{i}", KIND, 1, kind.scaleup_bytes_per_s, kind.nic_bytes_per_s) for i in range(size)
     )
     pod = Pod("pod", "site", nodes, Fabric("tree", nodes_per_leaf=max(2, size)), 1e11)
     return Cluster("fleet", f"{size} accelerators", {KIND: kind}, (pod,), (Site("site"),))

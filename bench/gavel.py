@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Play Gavel's policies and the optimizer on every trace."""
     folder = SHARED / "gavel"
     traces = arguments.trace or sorted(folder.glob("gavel_static_multi_*.trace"))
-    counts = _counts(arguments.cluster)
+    counts = cluster_counts(arguments.cluster)
     faults = [
         Fault("no such file; fetch it", str(path), allowed=SOURCE)
         for path in [*traces, arguments.throughputs]
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(faults)
     cases = []
     for trace in traces:
-        recorded = _recorded(arguments.recorded, trace.name, counts)
+        recorded = recorded_runs(arguments.recorded, trace.name, counts)
         free = read_case(trace, arguments.throughputs, counts, 0.0)
         least = _least(free)
         label = f"{trace.stem} {arguments.cluster}"
@@ -115,14 +115,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def table(result: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines that people read."""
-    yield (
-        f"{'case':<62}{'metric':<11}{'ours':>8}{'peer':>8}{'ratio':>7}{'bound':>8}{'gap':>7}{'s':>7}"
-    )
+    width = 1 + max(len(case["case"]) for case in result["cases"])
+    head = "".join(f"{word:>9}" for word in ("ours", "peer", "ratio", "bound", "gap", "s"))
+    yield f"{'case':<{width}}{'metric':<11}{head}"
     for case in result["cases"]:
         peer = "-" if case["peer"] is None else f"{case['peer']:.1f}"
         ratio = "-" if case["ratio"] is None else f"{case['ratio']:.3f}"
-        line = f"{case['case']:<62}{case['metric']:<11}{case['ours']:>8.1f}{peer:>8}{ratio:>7}"
-        line += f"{case['bound']:>8.1f}{100 * case['gap']:>6.1f}%{case['seconds']:>7.1f}"
+        line = f"{case['case']:<{width}}{case['metric']:<11}{case['ours']:>9.1f}{peer:>9}{ratio:>9}"
+        line += f"{case['bound']:>9.1f}{100 * case['gap']:>8.1f}%{case['seconds']:>9.1f}"
         yield line + (f"  {case['violations']} violations" if case["violations"] else "")
     yield "hours; gap: over the bound; peer: Gavel's code, or its best policy for the optimizer"
 
@@ -150,7 +150,8 @@ def read_case(trace: Path, throughputs: Path, counts: Sequence[int], restart_s: 
     return build_problem(gavel_cluster(counts), replace(workload, classes=classes))
 
 
-def _counts(text: str) -> tuple[int, ...]:
+def cluster_counts(text: str) -> tuple[int, ...]:
+    """Return the accelerators of each of `TYPES` from words such as ``12:12:12``."""
     words = text.split(":")
     if len(words) != len(TYPES) or not all(w.isdecimal() and len(w) < 6 for w in words):
         allowed = "V100:P100:K80, such as 12:12:12"
@@ -161,7 +162,7 @@ def _counts(text: str) -> tuple[int, ...]:
     return counts
 
 
-def _recorded(path: Path, trace: str, counts: Sequence[int]) -> dict[str, dict[str, float]]:
+def recorded_runs(path: Path, trace: str, counts: Sequence[int]) -> dict[str, dict[str, float]]:
     """Return recorded mean JCT and makespan by Gavel's policy name."""
     if not path.exists():
         return {}

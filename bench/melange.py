@@ -94,10 +94,9 @@ def _row(
     except InfeasibleError as error:
         raise InputError([Fault(str(error), str(arguments.cases))]) from error
     peer = None if arguments.no_peer else peer_program(case, arguments.peer_limit)
-    started = time.perf_counter()
-    sliced = provision(case, sliced=True, time_limit_s=arguments.peer_limit)
-    sliced_s = time.perf_counter() - started
-    violations = verify_provisioning(case, ours) + verify_provisioning(case, sliced)
+    sliced, sliced_s = _sliced(case, arguments.peer_limit)
+    violations = verify_provisioning(case, ours)
+    violations += [] if sliced is None else verify_provisioning(case, sliced)
     limited, steps = _limited(case, ours), _two_steps(case)
     violations += verify_provisioning(*limited) if limited else []
     violations += verify_provisioning(*steps)
@@ -122,10 +121,10 @@ def _row(
         "recorded_cost": recorded.get("melange_cost"),
         "recorded_seconds": recorded.get("melange_s"),
         "machines": _named(case, ours),
-        "sliced": sliced.cost_usd,
-        "sliced_bound": sliced.bound_usd,
+        "sliced": None if sliced is None else sliced.cost_usd,
+        "sliced_bound": None if sliced is None else sliced.bound_usd,
         "sliced_seconds": sliced_s,
-        "saving_of_splitting": 1 - ours.cost_usd / sliced.cost_usd,
+        "saving_of_splitting": _saving(ours, sliced),
         "cheapest_single_type": single,
         "limited_supply": _limited_facts(limited),
         "two_steps": _step_facts(*steps),
@@ -142,6 +141,22 @@ def _timed(case: ProvisioningCase, repeats: int) -> tuple[ProvisioningAnswer, fl
         walls.append(time.perf_counter() - wall)
         used.append(time.process_time() - own)
     return answer, float(np.median(walls)), float(np.median(used))
+
+
+def _sliced(case: ProvisioningCase, limit_s: float) -> tuple[ProvisioningAnswer | None, float]:
+    """Return our answer to the peer's sliced problem and its seconds; None: not in time."""
+    start = time.perf_counter()
+    try:
+        answer = provision(case, sliced=True, time_limit_s=limit_s)
+    except InfeasibleError:
+        answer = None
+    return answer, time.perf_counter() - start
+
+
+def _saving(ours: ProvisioningAnswer, sliced: ProvisioningAnswer | None) -> float:
+    if sliced is None or sliced.cost_usd <= 0:
+        return 0.0
+    return 1 - ours.cost_usd / sliced.cost_usd
 
 
 def peer_program(case: ProvisioningCase, limit_s: float) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from bench.machine import machine_facts
 from scheduler.core.adaptive import AdaptiveProblem, AdaptiveRun
 from scheduler.core.errors import Fault, InputError
 from scheduler.core.ledger import IDLE_CAUSES, WASTE_CAUSES, Cause, Ledger
-from scheduler.io.sia import read_sia
+from scheduler.io.sia import DEFAULT_GROUPS, parse_groups, read_sia
 from scheduler.physics.adaptive_tables import Tables
 from scheduler.policies.adaptive import INFORMATION, OBJECTIVES, POLICIES, RATES, make_adaptive
 from scheduler.simulate.adaptive.books import adaptive_ledger
@@ -59,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--profiles", type=Path, default=SHARED / "sia" / "profiles", help="folder per application"
     )
     parser.add_argument(
+        "--fleet", metavar="TYPE=NODESxACCELERATORS,...", help="by default the simulator's 64"
+    )
+    parser.add_argument(
         "--policy", action="append", metavar="NAME", help=f"of {', '.join(POLICIES)}; repeatable"
     )
     parser.add_argument(
@@ -87,10 +91,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     workloads = arguments.workload or sorted((SHARED / "sia" / "workloads").glob("[ps]*/w*.csv"))
     workloads = [w for w in workloads if arguments.workload or w.parent.name in SMALL]
     _check(arguments, workloads)
-    recorded = _recorded(arguments.recorded)
+    groups = parse_groups(arguments.fleet) if arguments.fleet else DEFAULT_GROUPS
+    recorded = [] if arguments.fleet else _recorded(arguments.recorded)
     cases: list[dict[str, Any]] = []
     for path in workloads:
-        problem = read_sia(path, arguments.profiles)
+        problem = read_sia(path, arguments.profiles, groups)
         tables = Tables(problem)
         bounds = adaptive_bounds(tables, steps=arguments.bound_steps)
         for settings in _settings(arguments):
@@ -159,7 +164,7 @@ def _cases(
     books = _booked(adaptive_ledger(problem, result, rigid=policy.rigid))
     peer = _peer(settings, problem.name, recorded)
     ours = measures(problem, result)
-    limits = {"mean_jct_h": bounds.mean_jct_h, "makespan_h": bounds.makespan_h}
+    limits = {} if policy.rigid else asdict(bounds)  # the bounds are those of elastic gangs
     cases = []
     for metric, key in METRICS.items():
         value, bound = ours[metric], limits.get(metric)
@@ -203,9 +208,9 @@ def _peer(
     """Return the recorded run of a workload that a setting stands beside."""
     policy, variant = PEER_RUNS[settings["name"]]
     for peer in recorded:
-        if peer["policy"] == policy and peer.get("gavel_policy") == variant:
-            if str(peer["workload"]).removesuffix(".csv").endswith(workload):
-                return peer
+        same = str(peer["workload"]).removesuffix(".csv").endswith(workload)
+        if same and peer["policy"] == policy and peer.get("gavel_policy") == variant:
+            return peer
     return None
 
 

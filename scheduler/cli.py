@@ -350,6 +350,64 @@ def execute(
 
 @app.command()
 @_guarded
+def solve(
+    topology: TopologyArgument,
+    workload: WorkloadArgument,
+    objective: Annotated[
+        str,
+        typer.Option(
+            "--objective",
+            metavar="NAME",
+            help="What to minimise: mean_jct, weighted_completion, makespan, tardiness, energy.",
+        ),
+    ] = "mean_jct",
+    time_limit: Annotated[
+        str,
+        typer.Option("--time-limit", metavar="TIME", help="Of all solves, in repeatable seconds."),
+    ] = "60 s",
+    seed: SeedOption = 0,
+    free: Annotated[
+        bool,
+        typer.Option("--free", help="All cores, seconds of the clock: answers may differ."),
+    ] = False,
+    load: LoadOption = None,
+    select: SelectOption = None,
+    format: FormatOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    profile: ProfileOption = None,
+    reference: ReferenceOption = None,
+    json: JsonOption = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Save the schedule and the run that carries it out, as a run file.",
+            show_default=False,
+        ),
+    ] = None,
+    debug: DebugOption = False,
+) -> int:
+    r"""Schedule known jobs offline: the best schedule found, and a bound on any other.
+
+    Every job runs once, from start to end, in one mode.
+
+    \b
+    fleetfit solve my-fleet.yaml my-jobs.yaml --objective makespan
+    fleetfit solve my-fleet.yaml my-jobs.yaml --time-limit '5 min' -o schedule.json
+    """
+    from scheduler import commands
+
+    return commands.solve(
+        _inputs(topology, workload, load, select, format, since, until, profile, reference),
+        commands.Solving(objective, time_limit, seed, free, output, json),
+    )
+
+
+@app.command()
+@_guarded
 def validate(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="Topology or workload files, or traces.")

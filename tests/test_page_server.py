@@ -95,7 +95,7 @@ class TestWhoMayLook:
         assert "<script>alert" not in text
         assert "&lt;script&gt;" in text
         assert headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha")
-        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Referrer-Policy"] == "same-origin"
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Cache-Control"] == "no-store"
 
@@ -208,7 +208,7 @@ class TestShelf:
         (tmp_path / "link").symlink_to("/etc")
         (tmp_path / ".hidden").mkdir()
         assert shelf_of(tmp_path).results() == {
-            "many": "1 runs",
+            "many": "1 run",
             "one.json": "one run",
             "sweep": "a sweep",
         }
@@ -231,5 +231,5 @@ class TestShelf:
                 "replays": "1", "load": "0.6"}  # fmt: skip
         shelf = shelf_of(tmp_path)
         name = shelf.start(form)
-        assert shelf.results() == {name: "1 runs"}
+        assert shelf.results() == {name: "1 run"}
         assert "<!doctype html>" in shelf.page(name)

@@ -11,6 +11,7 @@ from scheduler.commands.options import Inputs, Output, Replaying
 from scheduler.commands.playing import demo, play
 from scheduler.commands.reporting import Reporting, report
 from scheduler.commands.showing import Drawing, figure, ui
+from scheduler.commands.solving import Solving, solve
 from scheduler.commands.sweeping import Sweeping, sweep
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Question",
     "Replaying",
     "Reporting",
+    "Solving",
     "Sweeping",
     "demo",
     "estimate",
@@ -30,6 +32,7 @@ __all__ = [
     "list_names",
     "play",
     "report",
+    "solve",
     "sweep",
     "ui",
     "validate",

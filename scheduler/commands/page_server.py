@@ -26,12 +26,23 @@ from scheduler.report.words import plain
 
 MOST_FORM_BYTES: Final = 10_000
 _STYLE: Final = """
-:root { color-scheme: light dark; }
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-li { margin: 0.4rem 0; overflow-wrap: anywhere; } small { opacity: 0.75; }
-form { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: 0.8rem; }
-label { display: grid; gap: 0.2rem; } select, input, button { font: inherit; padding: 0.4rem; }
+:root { color-scheme: light dark; --paper: #f6f7f9; --card: #fff; --ink: #16202c; --line: #dde2e8;
+  --accent: #0b62c4; }
+@media (prefers-color-scheme: dark) { :root { --paper: #0f141a; --card: #171e26; --ink: #e8edf3;
+  --line: #2a343f; --accent: #6fb1ff; } }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem;
+  background: var(--paper); color: var(--ink); }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } a { color: var(--accent); }
+ul, form, pre { background: var(--card); border: 1px solid var(--line); border-radius: 0.6rem;
+  padding: 1rem 1.2rem; } ul { list-style: none; }
+li { margin: 0.3rem 0; overflow-wrap: anywhere; } small { opacity: 0.75; margin-left: 0.5rem; }
+form { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: 0.9rem;
+  align-items: end; }
+label { display: grid; gap: 0.2rem; font-size: 0.9rem; }
+select, input, button { font: inherit; padding: 0.4rem 0.6rem; border: 1px solid var(--line);
+  border-radius: 0.4rem; background: var(--paper); color: var(--ink); min-height: 2.5rem; }
+button { background: var(--accent); color: var(--card); font-weight: 600; cursor: pointer; }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
@@ -266,13 +277,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         if own_policy:
             digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-            policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'"
-            self.send_header("Content-Security-Policy", f"{policy}; frame-ancestors 'none'")
+            policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:"
+            more = "form-action 'self'; frame-ancestors 'none'"
+            self.send_header("Content-Security-Policy", f"{policy}; {more}")
         else:
             self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
         for name, value in (
             ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
+            ("Referrer-Policy", "same-origin"),  # with none, forms come from origin "null"
             ("Cache-Control", "no-store"),
             ("Cross-Origin-Resource-Policy", "same-origin"),
             ("Cross-Origin-Opener-Policy", "same-origin"),

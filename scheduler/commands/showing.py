@@ -108,7 +108,7 @@ def _line_on(path: Path) -> str:
         if (path / "grid.json").is_file():
             return "a sweep"
         runs = sum(1 for file in path.glob("*.json") if _is_run(file))
-        return f"{runs} runs" if runs else ""
+        return f"{runs} run{'' if runs == 1 else 's'}" if runs else ""
     return "one run" if path.suffix == ".json" and _is_run(path) else ""
 
 

@@ -148,8 +148,8 @@ class Stint:
         Leading seconds without progress.
     idle_s : int
         Trailing seconds after the job's end: accelerators are free again at the next round.
-    batches : tuple of (int, int)
-        Global batch from a second on, ascending.
+    batches : tuple of (int, int, int)
+        Second, epoch and global batch from there on, ascending.
     sync_s : float
         Seconds of the stint spent synchronising.
     """
@@ -162,7 +162,7 @@ class Stint:
     end_s: int
     restart_s: int
     idle_s: int
-    batches: tuple[tuple[int, int], ...]
+    batches: tuple[tuple[int, int, int], ...]
     sync_s: float
 
     @property

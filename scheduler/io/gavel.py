@@ -1,13 +1,17 @@
 """Gavel's jobs: model types with step counts, for a measured throughput table.
 
-Two encodings: the ``.trace`` files of stanford-futuredata/gavel (MIT), ten tab-separated fields
-without header (job type, command, working directory, name of the steps option, whether data
-are needed, total steps, scale factor, priority weight, service-level objective, arrival in
-seconds); and a CSV of the ``msr`` job lists with columns ``seed, vc, job_type, total_steps,
-arrival_time_s, scale_factor``, arrivals counted from the virtual cluster's first job.
+Three encodings. The ``.trace`` files of stanford-futuredata/gavel (MIT) have ten tab-separated
+fields without header: job type, command, working directory, name of the steps option, whether
+data are needed, total steps, scale factor, priority weight, service-level objective, arrival in
+seconds. Those of uw-mad-dash/shockwave (MIT) have twelve: how the batch size changes
+(``static``, ``accordion``, ``gns``) after the scale factor, and the duration in seconds, which
+becomes the user's estimate, before the arrival. A CSV of the ``msr`` job lists has columns
+``seed, vc, job_type, total_steps, arrival_time_s, scale_factor``, arrivals counted from the
+virtual cluster's first job.
 
 Gavel's objective is a multiple of a run time that the file does not hold, so it does not
-become a deadline.
+become a deadline. Batch sizes that change as a job runs are not modelled: such a job is taken
+to do all its steps at the rate of the batch size it names.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from typing import Final
 
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.workload import JobClass, Profile, ProfilePhysics, Workload
-from scheduler.io.job_columns import JobColumns
+from scheduler.io.job_columns import NAN, JobColumns
 from scheduler.io.profiles import read_profile
 from scheduler.io.rows import LONGEST_S, RowFaults, check_width, read_lines
 from scheduler.io.trace_rows import (
@@ -31,6 +35,14 @@ TRACE_FIELDS: Final = (
     *("job_type", "command", "working_directory", "num_steps_arg", "needs_data_dir"),
     *("total_steps", "scale_factor", "priority_weight", "SLO", "arrival_time"),
 )
+DYNAMIC_FIELDS: Final = (
+    *TRACE_FIELDS[:7],
+    "mode",
+    *TRACE_FIELDS[7:9],
+    "duration",
+    TRACE_FIELDS[9],
+)
+MODES: Final = ("static", "accordion", "gns")
 MSR_COLUMNS: Final = ("seed", "vc", "job_type", "total_steps", "arrival_time_s", "scale_factor")
 GANG_CAP: Final = 100_000
 
@@ -38,7 +50,7 @@ Class = tuple[str, int]  # job type, scale factor
 
 
 def read_gavel(path: Path, options: TraceOptions) -> Workload:
-    """Return the jobs of a Gavel ``.trace`` file.
+    """Return the jobs of a ``.trace`` file of Gavel or Shockwave.
 
     Job types with a scale factor are classes; ids are ``job-<line>``; times count from the
     first job kept.
@@ -51,20 +63,33 @@ def read_gavel(path: Path, options: TraceOptions) -> Workload:
     file = str(path)
     faults = RowFaults(file)
     reader = _GavelReader(path, options, faults)
-    selection = Selection(options.select, TRACE_FIELDS, file)
+    lines = ((n, line) for n, line in enumerate(read_lines(path), start=1) if line.strip())
+    rows = ((n, [cell.strip() for cell in line.split("\t")]) for n, line in lines)
+    first = next(rows, (0, [""] * len(TRACE_FIELDS)))
+    dynamic = len(first[1]) == len(DYNAMIC_FIELDS)
+    fields = DYNAMIC_FIELDS if dynamic else TRACE_FIELDS
+    at = {name: place for place, name in enumerate(fields)}
+    selection = Selection(options.select, fields, file)
     kept = 0
-    for line, text in enumerate(read_lines(path), start=1):
-        if not text.strip():
-            continue
-        cells = [cell.strip() for cell in text.split("\t")]
-        if not check_width(faults, line, cells, len(TRACE_FIELDS)) or not selection.keeps(cells):
+    for line, cells in [first, *rows] if first[0] else ():
+        if not check_width(faults, line, cells, len(fields)) or not selection.keeps(cells):
             continue
         kept += 1
-        weight = faults.number(line, "priority_weight", cells[7], positive=True)
-        reader.add(line, line, cells[0], cells[5], cells[6], cells[9], "default", weight)
+        weight = faults.number(line, "priority_weight", cells[at["priority_weight"]], positive=True)
+        estimate_s = NAN
+        if dynamic:
+            mode = cells[at["mode"]]
+            if mode not in MODES:
+                faults.add(line, "mode", "unknown mode", mode, ", ".join(MODES))
+            estimate_s = faults.number(
+                line, "duration", cells[at["duration"]], positive=True, high=LONGEST_S
+            )
+        reader.add(
+            line, line, cells[0], cells[5], cells[6], cells[-1], "default", weight, estimate_s
+        )
     faults.finish()
     selection.finish(kept)
-    return reader.workload("Gavel trace")
+    return reader.workload("Shockwave trace" if dynamic else "Gavel trace")
 
 
 def read_gavel_msr(path: Path, options: TraceOptions) -> Workload:
@@ -115,6 +140,7 @@ class _GavelReader:
         arrival_text: str,
         tenant: str,
         weight: float,
+        estimate_s: float = NAN,
     ) -> None:
         """Check and keep one job."""
         faults = self.faults
@@ -127,7 +153,15 @@ class _GavelReader:
         arrival = faults.number(line, "arrival_time", arrival_text, high=LONGEST_S)
         if self.window.keeps(arrival):
             index = self.classes.setdefault((job_type, gang), len(self.classes))
-            self.columns.add(f"job-{number}", index, arrival, steps, weight=weight, tenant=tenant)
+            self.columns.add(
+                f"job-{number}",
+                index,
+                arrival,
+                steps,
+                estimate_s=estimate_s,
+                weight=weight,
+                tenant=tenant,
+            )
 
     def workload(self, what: str) -> Workload:
         """Return what was added."""

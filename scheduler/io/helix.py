@@ -61,22 +61,29 @@ class _Reader:
         if not isinstance(self.raw, dict):
             self._fail("", "not an object", allowed="num_layers, nodes and links")
             return None
-        layers = self.raw.get("num_layers")
-        whole = isinstance(layers, int) and not isinstance(layers, bool)
-        if not whole or not 1 <= layers <= _LAYERS_CAP:
-            self._fail("num_layers", "not a count of layers", layers, f"from 1 to {_LAYERS_CAP}")
+        layers = self._layers()
         ids, kinds, rates = self._nodes()
-        source, sink, links = self._links({node: i for i, node in enumerate(ids)})
+        index: dict[str, int] = {}
+        for node in ids:
+            index.setdefault(node, len(index))
+        source, sink, links = self._links(index)
         if len(self.faults) > before:
             return None
         return SpreadInstance(
-            self.name, int(layers), tuple(ids), tuple(kinds), tuple(rates), source, sink, links
+            self.name, layers, tuple(ids), tuple(kinds), tuple(rates), source, sink, links
         )
 
     def _fail(self, path: str, message: str, value: object = "", allowed: str = "") -> None:
         where = f"instances.{self.name}" + (f".{path}" if path else "")
         text = value if isinstance(value, str) else repr(value)
         self.faults.append(Fault(message, self.file, where, text, allowed))
+
+    def _layers(self) -> int:
+        layers = self.raw.get("num_layers")
+        if isinstance(layers, int) and not isinstance(layers, bool) and 1 <= layers <= _LAYERS_CAP:
+            return layers
+        self._fail("num_layers", "not a count of layers", layers, f"from 1 to {_LAYERS_CAP}")
+        return 1
 
     def _list(self, field: str) -> list[Any]:
         found = self.raw.get(field)

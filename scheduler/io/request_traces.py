@@ -76,9 +76,18 @@ class _Rows:
         self.output.append(output)
 
     def trace(
-        self, path: Path, chosen: str, faults: RowFaults, *, standing: bool = False
+        self,
+        path: Path,
+        chosen: str,
+        faults: RowFaults,
+        *,
+        standing: bool = False,
+        period_s: float | None = None,
     ) -> RequestTrace:
-        """Return the trace, times from the first row."""
+        """Return the trace, times from the first row; the last lasts for `period_s`.
+
+        By default that is the mean gap between rows, and nothing for instances.
+        """
         faults.finish()
         if not self.at_s:
             faults.add(0, "", "the trace is empty", "", "at least one request")
@@ -87,8 +96,8 @@ class _Rows:
         at_s = np.array(self.at_s)[order]
         about = REQUEST_FORMATS[chosen]
         gap = float(at_s[-1] - at_s[0])
-        # rows stand for instants: the trace covers one mean gap more than their distance
-        span_s = gap * len(at_s) / max(1, len(at_s) - 1) if not standing else gap
+        last_s = gap / max(1, len(at_s) - 1) if period_s is None else period_s
+        span_s = gap if standing else gap + last_s
         return RequestTrace(
             path.name.split(".")[0],
             at_s - at_s[0],
@@ -211,7 +220,7 @@ def _read_rates(path: Path, file: str) -> RequestTrace:
     every = every[every > 0]
     period_s = float(np.median(every)) if len(every) else 60.0
     rows.amount = [value * period_s for value in rows.amount]
-    return rows.trace(path, "gentd26-rate", faults)
+    return rows.trace(path, "gentd26-rate", faults, period_s=period_s)
 
 
 def _read_images(path: Path, file: str) -> RequestTrace:

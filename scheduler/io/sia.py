@@ -85,6 +85,9 @@ def read_sia(
         release = faults.number(line, "time", row["time"], high=LONGEST_S)
         gang = faults.whole(line, "num_replicas", row["num_replicas"], high=GANG_CAP)
         batch = faults.whole(line, "batch_size", row["batch_size"], high=BATCH_CAP)
+        category = row.get("category", "adaptive")
+        if category not in ("", "adaptive"):
+            faults.add(line, "category", "such jobs are not simulated", category, "adaptive")
         jobs.append(
             AdaptiveJob(row["name"], found.setdefault(name, len(found)), release, gang, batch)
         )
@@ -96,6 +99,28 @@ def read_sia(
     applications = tuple(_application(profiles / name, name, types) for name in found)
     title = f"{workload.parent.name}/{workload.stem}"
     return AdaptiveProblem(title, tuple(groups), applications, tuple(jobs))
+
+
+def parse_groups(text: str) -> tuple[NodeGroup, ...]:
+    """Return the node groups of a text such as ``aws=6x4,rtx=3x8``.
+
+    Raises
+    ------
+    InputError
+        If the text is anything else.
+    """
+    groups = []
+    for part in text.split(","):
+        name, _, size = part.strip().partition("=")
+        nodes, _, per_node = size.partition("x")
+        counts = [c for c in (nodes, per_node) if c.isascii() and c.isdigit() and len(c) < 6]
+        if not name or len(counts) < 2 or "0" in {c.lstrip("0") or "0" for c in counts}:
+            allowed = "TYPE=NODESxACCELERATORS, separated by commas"
+            raise InputError([Fault("not a fleet", "--fleet", "", text, allowed)])
+        groups.append(NodeGroup(name, int(nodes), int(per_node)))
+    if len({group.name for group in groups}) < len(groups):
+        raise InputError([Fault("a type twice", "--fleet", "", text)])
+    return tuple(groups)
 
 
 def _rows(path: Path, needed: Sequence[str], faults: RowFaults) -> Iterator[Row]:
@@ -153,6 +178,8 @@ def _statistics(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
         ]
         if not rows:
             faults.add(0, "", "no epochs")
+        elif any(sqr + var == 0 for _, sqr, var in rows):
+            faults.add(0, "grad_sqr", "neither norm nor variance in some epoch")
         faults.finish()
         columns.append(rows)
     epochs = min(len(rows) for rows in columns)

@@ -137,7 +137,8 @@ def _is_jobs(first: str) -> bool:
 
 def _is_gavel(first: str) -> bool:
     cells = first.split("\t")
-    return len(cells) == len(gavel.TRACE_FIELDS) and cells[5].strip().isdecimal()
+    widths = (len(gavel.TRACE_FIELDS), len(gavel.DYNAMIC_FIELDS))
+    return len(cells) in widths and cells[5].strip().isdecimal()
 
 
 TRACE_FORMATS: Final[Mapping[str, TraceFormat]] = MappingProxyType(
@@ -162,7 +163,7 @@ TRACE_FORMATS: Final[Mapping[str, TraceFormat]] = MappingProxyType(
             ),
             TraceFormat(
                 "gavel",
-                "Gavel's .trace files: ten tab-separated fields, no header",
+                "Gavel's .trace files, or Shockwave's: ten or twelve tab-separated fields",
                 "https://github.com/stanford-futuredata/gavel (scheduler/traces)",
                 "MIT",
                 _is_gavel,

@@ -126,7 +126,7 @@ class Goodput:
 
     def _most(self, shape: Shape) -> int:
         """Return the largest batch per accelerator and pass."""
-        return int(min(self.rows(shape)[-1, 0], self._steps.largest_local))
+        return max(int(min(self.rows(shape)[-1, 0], self._steps.largest_local)), 1)
 
     def best(self, shape: Shape) -> Rates:
         """Return the rates with the best batch of each epoch."""

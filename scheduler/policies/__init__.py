@@ -11,7 +11,6 @@ from importlib.metadata import entry_points
 
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.policies.research_names import RESEARCH
-from scheduler.policies.research_names import RESEARCH
 from scheduler.policies.view import INFORMATION_LEVELS, Information, Policy, View
 
 __all__ = [
@@ -56,7 +55,26 @@ _BUILT_IN: dict[str, tuple[str, str]] = {
         "multifactor priority, backfill that reserves whole nodes, tightest leaf switch first",
     ),
     **{name: (f"scheduler.policies.research:{name}", text) for name, text in RESEARCH.items()},
-    **{name: (f"scheduler.policies.research:{name}", text) for name, text in RESEARCH.items()},
+    "co_schedule": (
+        "scheduler.policies.co_serving:CoScheduled",
+        "srtf beside services that follow their forecast with a stated headroom",
+    ),
+    "co_schedule_causal": (
+        "scheduler.policies.co_serving:CoScheduledCausal",
+        "the same, the forecast made from the past alone",
+    ),
+    "threshold_scaled": (
+        "scheduler.policies.co_serving:ThresholdScaled",
+        "srtf beside services scaled by utilisation, as Kubernetes' autoscaler does",
+    ),
+    "static_split": (
+        "scheduler.policies.co_serving:StaticSplit",
+        "srtf beside services that own whole nodes, sized for the peak",
+    ),
+    "single_type": (
+        "scheduler.policies.co_serving:SingleType",
+        "srtf beside services on the one type that is cheapest per request",
+    ),
     "optimizer": (
         "scheduler.policies.optimizer:Optimizer",
         "exact CP-SAT placement rounds: starts, preempts and moves for mean JCT",

@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 
 from scheduler.core.problem import Mode
-from scheduler.core.units import US_PER_S, us_from_s
+from scheduler.core.units import us_from_s
 from scheduler.policies.autoscale import make_room
 from scheduler.policies.provision import BURST_HEADROOM, StaticPeak, rate_per_accelerator, top_up
 from scheduler.policies.srtf import Srtf

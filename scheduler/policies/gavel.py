@@ -14,7 +14,7 @@ import numpy as np
 
 from scheduler.core.random import stream
 from scheduler.core.workload import FloatArray, IntArray
-from scheduler.policies.rounds import SharedRounds, ShareRule
+from scheduler.policies.rounds import ROUND_S, SharedRounds, ShareRule
 from scheduler.policies.view import View
 from scheduler.solver.fair_shares import (
     Fleet,
@@ -26,16 +26,29 @@ from scheduler.solver.fair_shares import (
     max_throughput_shares,
     proportional_rates,
 )
+from scheduler.solver.market import market_shares
+
+WINDOW_S = 20 * 120.0
+UNFAIRNESS_POWER = 12.0
+MAKESPAN_WEIGHT = 1e-3
+"""As in Shockwave's configuration for 32 GPUs: twenty rounds of two minutes, the exponent of
+the weights ("lambda"), and the weight of a second of makespan ("k")."""
+
+_LEAST_UNFAIR = 0.1
 
 
-def make_gavel(objective: str, *, perf: bool, cost: bool = False) -> SharedRounds:
+def make_gavel(
+    objective: str, *, perf: bool, cost: bool = False, round_s: float = ROUND_S
+) -> SharedRounds:
     """Return Gavel's policy for an objective.
 
     Parameters
     ----------
-    objective : {"max_min", "finish_time", "makespan", "throughput", "equal"}
+    objective : {"max_min", "finish_time", "makespan", "throughput", "equal", "market"}
         Max-min fairness of effective throughput; finish-time fairness; makespan; sum of
-        throughputs; an equal part of every type for all.
+        throughputs; an equal part of every type for all; Shockwave's market.
+    round_s : float
+        Length of a round.
     perf : bool
         Whether it knows that types differ.
     cost : bool
@@ -48,11 +61,13 @@ def make_gavel(objective: str, *, perf: bool, cost: bool = False) -> SharedRound
         "makespan": Makespan,
         "throughput": Throughput,
         "equal": Equal,
+        "market": Market,
     }
     rule = rules[objective]()
     if perf:
-        return SharedRounds(rule, per_dollar=cost)
-    return SharedRounds(Blind(rule), stream(0, f"gavel {objective}"), per_dollar=cost)
+        return SharedRounds(rule, per_dollar=cost, round_s=round_s)
+    shuffle = stream(0, f"gavel {objective}")
+    return SharedRounds(Blind(rule), shuffle, per_dollar=cost, round_s=round_s)
 
 
 class MaxMin:
@@ -128,8 +143,33 @@ class Equal:
         return isolated_shares(Fleet(rate, gang, capacity))
 
 
+class Market:
+    """Shockwave's market over the next window of rounds (Zheng et al., NSDI 2023).
+
+    A job's weight is its finish-time fairness, elapsed and remaining time over that on an
+    n-th of the fleet, to a power. Batch sizes do not change over time here, so there is no
+    forecast of them.
+    """
+
+    def __call__(
+        self, view: View, jobs: IntArray, rate: FloatArray, gang: FloatArray, capacity: FloatArray
+    ) -> FloatArray:
+        """Return the shares of the window."""
+        fleet = Fleet(rate, gang, capacity)
+        left = _left(view, jobs)
+        whole = np.maximum(left, view.problem.workload.jobs.work[jobs])
+        if view.information != "exact":
+            whole = 2 * left  # the size is not known: half done, by the view's own rule
+        elapsed_s = np.maximum(0.0, view.now_s - view.problem.workload.jobs.release_s[jobs])
+        best = rate.max(axis=1)
+        unfair = (elapsed_s + left / best) / (whole / isolated_rates(fleet))
+        weight = np.maximum(_LEAST_UNFAIR, unfair) ** UNFAIRNESS_POWER
+        weight *= len(weight) / weight.sum()
+        return market_shares(fleet, whole - left, left, weight, WINDOW_S, MAKESPAN_WEIGHT)
+
+
 class Blind:
-    """Every type is taken for the job's fastest."""
+    """Every type is taken for the fastest of the fleet, or the job's where it cannot run there."""
 
     def __init__(self, rule: ShareRule) -> None:
         self._rule = rule
@@ -138,7 +178,10 @@ class Blind:
         self, view: View, jobs: IntArray, rate: FloatArray, gang: FloatArray, capacity: FloatArray
     ) -> FloatArray:
         """Return the shares."""
-        same = np.broadcast_to(rate.max(axis=1)[:, None], rate.shape)
+        best = rate.max(axis=1)
+        reference = int((rate / best[:, None]).sum(axis=0).argmax())
+        known = np.where(rate[:, reference] > 0, rate[:, reference], best)
+        same = np.broadcast_to(known[:, None], rate.shape)
         return self._rule(view, jobs, same, gang, capacity)
 
 

@@ -101,9 +101,13 @@ def gavel_max_min_cost_perf() -> SharedRounds:
 
 
 def gandiva_fair() -> SharedRounds:
-    """S. Chaudhary et al., "Balancing efficiency and fairness in heterogeneous GPU clusters
-    for deep learning", EuroSys 2020: equal shares (its trading of types is left out)."""
+    """S. Chaudhary et al., EuroSys 2020: equal shares (its trading of types is left out)."""
     return make_gavel("equal", perf=True)
+
+
+def shockwave() -> SharedRounds:
+    """P. Zheng et al., NSDI 2023; rounds of two minutes, shares anew every window."""
+    return make_gavel("market", perf=True, round_s=120.0)
 
 
 def optimizer_jct() -> Policy:

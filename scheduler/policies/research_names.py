@@ -16,7 +16,7 @@ RESEARCH: Final[dict[str, str]] = {
     "las": "least attained service, preemptive",
     "tiresias": "attained accelerator-time in four queues, preemptive (NSDI 2019)",
     "themis": "worst finish-time fairness first, by leases (NSDI 2020)",
-    "conservative_backfill": "first come, first served; a job may pass if it delays nobody before it",
+    "conservative_backfill": "first come, first served; who passes delays nobody before it",
     "worst_fit": "arrival order without blocking, each gang on the emptiest nodes",
     "random_fit": "arrival order without blocking, each gang on random nodes",
     "topology_best_fit": "arrival order without blocking, least room left at every level",
@@ -31,6 +31,7 @@ RESEARCH: Final[dict[str, str]] = {
     "gavel_throughput_cost_perf": "Gavel (OSDI 2020): largest sum of throughputs per dollar",
     "gavel_max_min_cost_perf": "Gavel (OSDI 2020): max-min fairness of throughput per dollar",
     "gandiva_fair": "equal shares of every type in rounds (EuroSys 2020), without trading",
+    "shockwave": "a fair and efficient market over a window of rounds (NSDI 2023)",
     "optimizer_jct": "rounds priced by a plan over time, for the least mean JCT",
     "optimizer_makespan": "a whole schedule laid to end together: makespan first, then mean JCT",
 }

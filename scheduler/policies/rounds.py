@@ -35,7 +35,8 @@ class TypeModes:
     Attributes
     ----------
     rate, gang : ndarray of float64, shape (classes, types)
-        Work per second and accelerators; rate 0 where the class cannot run.
+        Work per second and accelerators; where the class cannot run, rate 0 and the gang it
+        has elsewhere.
     modes : list of list of tuple of (int, Mode)
         By class and type, fastest first.
     """
@@ -47,6 +48,8 @@ class TypeModes:
         self.modes: list[list[tuple[tuple[int, Mode], ...]]] = []
         for c, modes in enumerate(problem.modes):
             row: list[tuple[tuple[int, Mode], ...]] = []
+            if modes:
+                self.gang[c] = modes[0].count
             for t in range(len(problem.types)):
                 mine = [
                     (m, mode)
@@ -192,7 +195,7 @@ class SharedRounds:
         now = dict.fromkeys(active.tolist())
         changed = now != self._known
         last_us = self._shares_us
-        if not changed or (last_us is not None and last_us > 0 and view.now_us - last_us < self._between_us):
+        if not changed or (last_us is not None and view.now_us - last_us < self._between_us):
             return
         if last_us is not None:
             owed_s = self._share[active] * (view.now_us - last_us) / US_PER_S

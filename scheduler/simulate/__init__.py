@@ -1,4 +1,16 @@
-"""The event engine: plays a policy with noise and failures; emits a Run with its Ledger."""
+"""The event engine: plays a policy with noise and failures; emits a Run with its Ledger.
+
+`simulate` plays a whole run. An `Engine` can be stopped on the way, saved as JSON data,
+restored and forked:
+
+>>> engine = Engine(problem, make("fifo"), policy_name="fifo", seed=0,
+...     information="exact", noise_sigma=0.0, horizon_s=None,
+...     account="run")  # doctest: +SKIP
+>>> engine.play(until_us=3_600_000_000)  # doctest: +SKIP
+>>> saved = engine.save()  # doctest: +SKIP
+>>> Engine.restore(problem, saved, make("fifo")).run()  # doctest: +SKIP
+>>> Engine.restore(problem, saved, make("srtf"), fork=True).run()  # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
@@ -7,8 +19,9 @@ from scheduler.core.run import Run
 from scheduler.policies import Policy, make
 from scheduler.policies.view import Information
 from scheduler.simulate.engine import ACCOUNTS, Account, Engine
+from scheduler.simulate.snapshot import SnapshotError
 
-__all__ = ["ACCOUNTS", "Account", "simulate"]
+__all__ = ["ACCOUNTS", "Account", "Engine", "SnapshotError", "simulate"]
 
 
 def simulate(

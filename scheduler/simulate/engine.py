@@ -6,8 +6,10 @@ and services is each in a room of its own; here is the loop that ties them toget
 
 from __future__ import annotations
 
+import gc
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -175,8 +177,9 @@ class Engine:
 
     def run(self) -> Run:
         """Play to the end and return what happened."""
-        self.play()
-        return self._finish()
+        with _rare_collections():
+            self.play()
+            return self._finish()
 
     def play(self, until_us: int | None = None) -> bool:
         """Handle every instant before `until_us`, by default all; return whether any is left."""
@@ -272,7 +275,8 @@ class Engine:
             From `save`.
         policy : Policy
             A fresh one of the same kind, to take over the state of the saved one; with `fork`
-            any, which from here on finds the jobs that wait as if they had just arrived.
+            any, which from here on finds the jobs that wait as if they had just arrived. The
+            record then names its class beside the first policy: ``"fifo, then Srtf"``.
 
         Raises
         ------
@@ -287,11 +291,14 @@ class Engine:
         try:
             state, name = dict(saved["run"]["state"]), str(saved["policy_name"])
             engine = cls(problem, policy, policy_name=name, **saved["arguments"])
-            kind = state.pop("policy") if fork else state["policy"]
+            kind = state["policy"]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError([Fault("the snapshot is damaged", value=str(error))]) from error
         if not fork and kind.get("object") != name_of(type(policy)):
             raise InputError([Fault("the snapshot is of another policy", value=name)])
+        if fork:
+            del state["policy"]
+            state["policy_name"] = f"{name}, then {type(policy).__name__}"
         overlay = Overlay(engine._roots(), frozenset({type(policy).__module__}))
         try:
             overlay.read({**saved["run"], "state": state}, engine)
@@ -327,6 +334,7 @@ class Engine:
         self.clock.now_us = self.view.now_us = end_us
         self._close_books()
         assert self._ledger is not None
+        self._handlers.clear()  # they lead back here: without them, no cycle keeps a run alive
         jobs, services = self.jobs, self.replicas.services
         running = tuple(sorted(jobs.running))
         waiting = tuple(sorted([*jobs.waiting, *jobs.to_come()]))
@@ -373,6 +381,24 @@ class Engine:
 
 
 _NOBODY: frozenset[int] = frozenset()
+_YOUNG_OBJECTS = 50_000
+"""New objects after which the garbage collector looks at them."""
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let the garbage collector run more rarely while a run is played.
+
+    What a run makes is freed by counting references or kept to its end; the collector would
+    only walk over columns of a million entries, again and again.
+    """
+    young, *older = gc.get_threshold()
+    if 0 < young < _YOUNG_OBJECTS:
+        gc.set_threshold(_YOUNG_OBJECTS, *older)
+    try:
+        yield
+    finally:
+        gc.set_threshold(young, *older)
 
 
 def _actual_work(problem: Problem, seed: int, sigma: float) -> list[float]:

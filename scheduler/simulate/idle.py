@@ -24,7 +24,7 @@ from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement
 from scheduler.core.workload import IntArray
 
-Shapes = list[tuple[Mode, ...]]
+Shapes = tuple[tuple[Mode, ...], ...]
 """By accelerator type, every distinct way in which something that waits may use it."""
 
 _NOTHING: frozenset[int] = frozenset()
@@ -159,7 +159,7 @@ class IdleBook:
                 for group in mode.groups:
                     key = (mode.level, mode.groups, power)
                     seen[group.type_index].setdefault(key, mode)
-        return [tuple(found.values()) for found in seen]
+        return tuple(tuple(found.values()) for found in seen)
 
     def _classify(
         self, t: int, pools: tuple[int, ...], here: tuple[Mode, ...], now_us: int

@@ -69,6 +69,20 @@ def attributes(value: object) -> Iterator[str]:
             yield name
 
 
+def cells_of(function: Any) -> tuple[types.CellType, ...]:
+    """Return the variables that a function, or the function of a method, has enclosed."""
+    inner = getattr(function, "__func__", function)
+    return getattr(inner, "__closure__", None) or ()
+
+
+def local_methods(value: object) -> dict[str, Any]:
+    """Return the methods of an object of a local class, which enclose variables of their own."""
+    kind = type(value)
+    if "<locals>" not in kind.__qualname__:
+        return {}
+    return {name: f for name, f in vars(kind).items() if cells_of(f)}
+
+
 Path = tuple[str | int, ...]
 """How to come from a root to a part of it, by attribute name and by position."""
 
@@ -142,7 +156,7 @@ class Writer:
             return value if math.isfinite(value) else {"float": repr(value)}
         if id(value) in self._given:
             return {"given": list(self._given[id(value)])}
-        if isinstance(value, _FUNCTIONS):
+        if isinstance(value, _FUNCTIONS) and not cells_of(value):
             return {"keep": True}
         if isinstance(value, tuple):
             return {"tuple": [self.write(v) for v in value]}
@@ -155,6 +169,8 @@ class Writer:
         return {"id": number, **self._body(value)}
 
     def _body(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, _FUNCTIONS):
+            return {"function": self._cells(value)}
         if isinstance(value, list):
             return {"list": [self._part(i, v) for i, v in enumerate(value)]}
         if isinstance(value, dict) and type(value).__name__ in _DICTS:
@@ -169,12 +185,15 @@ class Writer:
             return {"array": value.dtype.str, "shape": list(value.shape), "data": data}
         if isinstance(value, np.random.Generator):
             return {"generator": self.write(dict(value.bit_generator.state))}
-        if hasattr(type(value), "__slots__") or hasattr(value, "__dict__"):
+        if hasattr(value, "__dict__") or hasattr(type(value), "__slots__"):
             state = {name: self._part(name, getattr(value, name)) for name in attributes(value)}
-            if state or is_dataclass(value):
-                return {"object": name_of(type(value)), "state": state}
+            methods = {name: self._cells(f) for name, f in local_methods(value).items()}
+            return {"object": name_of(type(value)), "state": state, "methods": methods}
         where = ".".join(self._path) or "the run"
         raise SnapshotError(f"{where} is a {type(value).__name__}, which cannot be saved")
+
+    def _cells(self, function: Any) -> list[Any]:
+        return [self._part("closure", cell.cell_contents) for cell in cells_of(function)]
 
     def _part(self, name: object, value: Any) -> Any:
         self._path.append(str(name))
@@ -214,7 +233,7 @@ class Overlay:
         for word, make in (
             ("list", self._list), ("dict", self._dict), ("set", self._set),
             ("deque", self._deque), ("array", self._array), ("generator", self._generator),
-            ("object", self._object),
+            ("object", self._object), ("function", self._function),
         ):  # fmt: skip
             if word in data:
                 return make(data, fresh)
@@ -290,14 +309,29 @@ class Overlay:
         return made
 
     def _object(self, data: dict[str, Any], fresh: Any) -> Any:
-        kind = self._class(data["object"])
+        name = data["object"]
+        kind: Any = type(fresh) if name_of(type(fresh)) == name else self._class(name)
         made = fresh if type(fresh) is kind else kind.__new__(kind)
         self._made[data["id"]] = made
         for name, value in data["state"].items():
             if name.startswith("__"):
                 raise _unreadable(f"an attribute {name}")
             object.__setattr__(made, name, self.read(value, getattr(made, name, None)))
+        functions = local_methods(made)
+        for name, cells in data["methods"].items():
+            self._fill(functions[name], cells)
         return made
+
+    def _function(self, data: dict[str, Any], fresh: Any) -> Any:
+        if not isinstance(fresh, _FUNCTIONS):
+            raise _unreadable("a function that the fresh run does not have")
+        self._made[data["id"]] = fresh
+        self._fill(fresh, data["function"])
+        return fresh
+
+    def _fill(self, function: Any, values: list[Any]) -> None:
+        for cell, value in zip(cells_of(function), values, strict=True):
+            cell.cell_contents = self.read(value, cell.cell_contents)
 
     def _class(self, name: str) -> Any:
         """Return a class that is loaded already, of this package or of the policy's module."""

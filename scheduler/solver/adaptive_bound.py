@@ -5,7 +5,8 @@ epoch a batch of the tables, whatever the schedule knows of the future. A config
 used is entered at least once, so a restart is charged to each in proportion to the work done in
 it, which is never more than what is paid.
 
-Makespan: each job alone, from its first round on. Mean JCT: prices on accelerator-time turn the
+Makespan: each job alone, from its first round on, and from any instant on the linear program of
+the jobs to come. Mean JCT: prices on accelerator-time turn the
 capacity into a cost, and every job then minimises its own completion time plus what it holds
 (Lagrangian relaxation: any non-negative prices give a bound). A job's least cost is a dynamic
 program over time steps and cells of work, see `WorkCells`.
@@ -19,8 +20,9 @@ from typing import Final
 
 import numpy as np
 
-from scheduler.core.workload import FloatArray
+from scheduler.core.workload import FloatArray, IntArray
 from scheduler.physics.adaptive_tables import Tables
+from scheduler.solver.least_makespan import makespan_prices
 from scheduler.solver.priced_work import Prices, WorkCells
 
 ROUND_S: Final = 60
@@ -28,8 +30,14 @@ HOUR_S: Final = 3600.0
 BUCKET_S: Final = 300
 """Seconds for which a price holds."""
 
-STRETCH_S: Final = 20.0
-"""Seconds of work within which relative speeds are evened out: longer than roundings matter."""
+STRETCHES: Final = (4, 6, 8, 12, 16, 24, 32, 48)
+"""Numbers of parts of a job within which speeds are evened out, as many as needed."""
+
+LONG: Final = 0.2
+"""Share of the longest job's time that makes a job long."""
+
+SOLVER_ERROR: Final = 1e-6
+"""Relative tolerance taken off a value of the linear solver."""
 
 FIRST_STEP: Final = 0.03
 """First change of a price whose accelerators are asked for twice over."""
@@ -68,7 +76,7 @@ def adaptive_bounds(tables: Tables, *, steps: int) -> Bounds:
     kinds = np.array([j.application for j in problem.jobs])
     waits = float(sum(starts) - sum(j.release_s for j in problem.jobs))
     alone = np.array([cells[k].total_s for k in kinds])
-    makespan = float((starts + alone).max())
+    makespan = max(float((starts + alone).max()), _latest(tables, cells, starts, kinds))
     best = float(alone.sum())
     if steps:
         best = max(best, _priced(tables, cells, starts, kinds, steps))
@@ -85,37 +93,55 @@ def _cells(tables: Tables, application: int) -> WorkCells:
     totals = rounded.sum(axis=1)
     if restart < totals.max() / max(totals.min(), 1.0):
         rounded = np.maximum(np.minimum(rounded, exact - 0.5), 0.0)
-    even, off = _evened(rounded, exact.min(axis=0))
-    share = exact.min(axis=0) / exact.min(axis=0).sum()
-    charged = np.maximum(restart - off, 0.0)[:, None] * share
-    return WorkCells(even + charged, [c for c, _ in tables.configs], BUCKET_S)
+    work = exact.min(axis=0)
+    seconds = np.array([_evened(row, work, restart) for row in rounded])
+    return WorkCells(seconds, [c for c, _ in tables.configs], BUCKET_S)
 
 
-def _evened(rounded: FloatArray, work: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return epochs' seconds evened out within stretches, and how far that may overstate.
+def _evened(rounded: FloatArray, work: FloatArray, restart: float) -> FloatArray:
+    """Return a configuration's seconds by epoch, evened out and with the restart charged.
 
-    Rounding favours now this configuration, now that; no schedule can hop between them, because
-    each hop costs a restart. Evened times keep the totals of stretches of epochs. From anywhere
-    to anywhere they exceed the rounded ones by at most what is returned for each configuration,
-    which its restart must make up for.
+    Speeds relative to other configurations vary from epoch to epoch, and no schedule can hop
+    between configurations to profit, because each hop costs a restart. Evened seconds keep the
+    totals of stretches of epochs; from anywhere to anywhere they exceed the true ones by at most
+    `off`, which the restart of that stay must make up for. What is left of the restart is charged
+    in proportion to the work. The longest stretches that leave half of it are taken.
     """
-    even = np.empty_like(rounded)
-    stretches = min(max(int(work.sum() / STRETCH_S), 1), rounded.shape[1])
-    for part in np.array_split(np.arange(rounded.shape[1]), stretches):
-        even[:, part] = rounded[:, part].sum(axis=1, keepdims=True) * (
-            work[part] / work[part].sum()
-        )
-    ahead = np.zeros((len(rounded), rounded.shape[1] + 1))
-    ahead[:, 1:] = (even - rounded).cumsum(axis=1)
-    off = (ahead - np.minimum.accumulate(ahead, axis=1)).max(axis=1)
-    return even, off
+    epochs = len(rounded)
+    for stretches in (*STRETCHES, epochs):
+        even = np.empty(epochs)
+        for part in np.array_split(np.arange(epochs), min(stretches, epochs)):
+            even[part] = rounded[part].sum() * work[part] / work[part].sum()
+        ahead = np.concatenate([[0.0], (even - rounded).cumsum()])
+        off = float((ahead - np.minimum.accumulate(ahead)).max())
+        if off <= restart / 2:
+            break
+    else:
+        even, off = rounded, 0.0
+    return np.asarray(even + (restart - off) * work / work.sum(), float)
+
+
+def _latest(tables: Tables, cells: list[WorkCells], starts: FloatArray, kinds: IntArray) -> float:
+    """Return a bound on the makespan: from a start on, all jobs that start then or later.
+
+    The linear program of least makespan serves those jobs as if all were there, from the starts
+    of jobs that are long: of the others the work matters, not when it comes.
+    """
+    alone = np.array([cells[k].total_s for k in kinds])
+    best = 0.0
+    for start in sorted({0.0, *starts[alone >= LONG * alone.max()].tolist()}):
+        late = np.flatnonzero(starts >= start)
+        seconds = np.array([cells[k].config_s for k in kinds[late]])
+        _, least = makespan_prices(seconds, cells[0].needs, tables.capacity)
+        best = max(best, start + least * (1 - SOLVER_ERROR))
+    return best
 
 
 def _priced(
     tables: Tables,
     cells: list[WorkCells],
     starts: FloatArray,
-    kinds: FloatArray,
+    kinds: IntArray,
     steps: int,
 ) -> float:
     """Return the best bound on the sum of seconds from first round to completion."""

@@ -54,6 +54,25 @@ class _Point(NamedTuple):
     level: float
 
 
+class _State(NamedTuple):
+    """Variables, slacks and prices of the rows, and the embedding's scale and certificate."""
+
+    at: _Point
+    s: _Rows
+    z: _Rows
+    tau: float
+    kappa: float
+
+
+class _Residuals(NamedTuple):
+    """Of the columns, the rows and the gap; and the mean of the complementary products."""
+
+    x: _Point
+    z: _Rows
+    t: float
+    mu: float
+
+
 class ShareProgram:
     """Find shares of least cost.
 
@@ -102,70 +121,84 @@ class ShareProgram:
         An infeasible program ends where its residuals no longer fall: ask only for what can
         be met.
         """
-        scale = self._equilibrated()
-        bound, cost = self._bound, self._cost
-        first = _rows(lambda d: 1 / (d * d), scale)
-        self._factor(first)
-        at, slack = self._solved(first, _Point(np.zeros_like(cost.x), 0.0), bound)
-        slack = _rows(lambda z, d: -z * d * d, slack, scale)
-        _, price = self._solved(first, _scaled(cost, -1.0), _rows(np.zeros_like, bound))
-        s = _into_cone(slack, scale)
-        z = _into_cone(price, _rows(lambda d: 1 / d, scale))
-        tau = kappa = 1.0
-        count = sum(row.size for row in s) + 1
-        best, least, stalled = (at, tau), np.inf, 0
-        size_c = 1 + max(float(np.abs(cost.x).max()), abs(cost.level))
-        size_h = 1 + max(float(np.abs(row).max(initial=0)) for row in bound)
+        state = self._first()
+        best, least, stalled = state, np.inf, 0
         for _ in range(_ITERATIONS):
-            held = self._held(at)
-            rx = _combine(self._pulled(z), -1.0, cost, -tau)
-            rz = _rows(lambda a, b, c: a + b - c * tau, s, held, bound)
-            rt = kappa + _dot_points(cost, at) + _dot(bound, z)
-            gap = _dot(s, z)
-            mu = (gap + kappa * tau) / count
-            off = max(
-                max(float(np.abs(rx.x).max()), abs(rx.level)) / size_c,
-                max(float(np.abs(row).max(initial=0)) for row in rz) / size_h,
-            )
-            off = max(off, gap / tau / max(1e-9, abs(_dot_points(cost, at)), tau)) / tau
+            residuals, off = self._residuals(state)
             stalled = 0 if off < least else stalled + 1
             if off < least:
-                best, least = (at, tau), off
-            if off < _TOLERANCE or stalled > _PATIENCE or not mu > 0:
+                best, least = state, off
+            if off < _TOLERANCE or stalled > _PATIENCE or not residuals.mu > 0:
                 break
-            weight = _rows(lambda a, b: a / b, z, s)
-            self._factor(weight)
-            x1, z1 = self._solved(weight, _scaled(cost, -1.0), bound)
-            denominator = kappa / tau - _dot_points(cost, x1) - _dot(bound, z1)
-            # predictor
-            x2, z2 = self._solved(weight, rx, _rows(lambda a, b: a - b, s, rz))
-            dtau = (rt - kappa + _dot_points(cost, x2) + _dot(bound, z2)) / denominator
-            dz = _rows(lambda a, b: a + dtau * b, z2, z1)
-            ds = _rows(lambda a, b, c: -a * (1 + b / c), s, dz, z)
-            dkappa = -kappa - kappa / tau * dtau
-            step = _longest(s, ds, z, dz, tau, dtau, kappa, dkappa)
-            centring = min(1.0, max(_LEAST_CENTRING, (1 - step) ** 3))
-            # corrector
-            target = centring * mu
-            left = 1 - centring
-            turn = _rows(lambda a, b, c, d: (a * b + c * d - target) / b, s, z, ds, dz)
-            cross = kappa * tau + dkappa * dtau - target
-            x2, z2 = self._solved(
-                weight, _scaled(rx, left), _rows(lambda a, b: a - left * b, turn, rz)
-            )
-            lifted = left * rt - cross / tau + _dot_points(cost, x2) + _dot(bound, z2)
-            dtau = lifted / denominator
-            dx = _combine(x2, 1.0, x1, dtau)
-            dz = _rows(lambda a, b: a + dtau * b, z2, z1)
-            ds = _rows(lambda a, b, c, d: -(a + b * c / d), turn, s, dz, z)
-            dkappa = -(cross + kappa * dtau) / tau
-            step = _STEP * _longest(s, ds, z, dz, tau, dtau, kappa, dkappa)
-            at = _combine(at, 1.0, dx, step)
-            s = _rows(lambda a, b: a + step * b, s, ds)
-            z = _rows(lambda a, b: a + step * b, z, dz)
-            tau, kappa = tau + step * dtau, kappa + step * dkappa
-        point, tau = best
-        return np.clip(point.x / tau, 0.0, 1.0), point.level / tau
+            state = self._next(state, residuals)
+        return np.clip(best.at.x / best.tau, 0.0, 1.0), best.at.level / best.tau
+
+    def _first(self) -> _State:
+        """Return the start: least-norm slacks and prices, shifted until they are positive."""
+        scale = self._equilibrated()
+        bound, cost = self._bound, self._cost
+        weight = _rows(lambda d: 1 / (d * d), scale)
+        self._factor(weight)
+        at, price = self._solved(weight, _Point(np.zeros_like(cost.x), 0.0), bound)
+        slack = _rows(lambda z, d: -z * d * d, price, scale)
+        _, price = self._solved(weight, _scaled(cost, -1.0), _rows(np.zeros_like, bound))
+        s = _into_cone(slack, scale)
+        z = _into_cone(price, _rows(lambda d: 1 / d, scale))
+        return _State(at, s, z, 1.0, 1.0)
+
+    def _residuals(self, now: _State) -> tuple[_Residuals, float]:
+        """Return how far a state is from optimal: by part, and the largest, relative."""
+        bound, cost, tau = self._bound, self._cost, now.tau
+        rx = _combine(self._pulled(now.z), -1.0, cost, -tau)
+        rz = _mix(1.0, _mix(1.0, now.s, 1.0, self._held(now.at)), -tau, bound)
+        value = _dot_points(cost, now.at)
+        rt = now.kappa + value + _dot(bound, now.z)
+        gap = _dot(now.s, now.z)
+        count = sum(row.size for row in now.s) + 1
+        size_c = 1 + max(float(np.abs(cost.x).max()), abs(cost.level))
+        size_h = 1 + max(float(np.abs(row).max(initial=0)) for row in bound)
+        off = max(
+            max(float(np.abs(rx.x).max()), abs(rx.level)) / size_c,
+            max(float(np.abs(row).max(initial=0)) for row in rz) / size_h,
+            gap / tau / max(1e-9, abs(value), tau),
+        )
+        return _Residuals(rx, rz, rt, (gap + now.kappa * tau) / count), off / tau
+
+    def _next(self, now: _State, r: _Residuals) -> _State:
+        """Take a predictor-corrector step."""
+        at, s, z, tau, kappa = now
+        bound, cost = self._bound, self._cost
+        weight = _rows(lambda a, b: a / b, z, s)
+        self._factor(weight)
+        x1, z1 = self._solved(weight, _scaled(cost, -1.0), bound)
+        denominator = kappa / tau - _dot_points(cost, x1) - _dot(bound, z1)
+        # predictor: straight at the optimum
+        x2, z2 = self._solved(weight, r.x, _mix(1.0, s, -1.0, r.z))
+        dtau = (r.t - kappa + _dot_points(cost, x2) + _dot(bound, z2)) / denominator
+        dz = _mix(1.0, z2, dtau, z1)
+        ds = _rows(lambda a, b, c: -a * (1 + b / c), s, dz, z)
+        dkappa = -kappa - kappa / tau * dtau
+        step = _longest(s, ds, z, dz, tau, dtau, kappa, dkappa)
+        # corrector: back towards the centre, and the predictor's error of second order
+        centring = min(1.0, max(_LEAST_CENTRING, (1 - step) ** 3))
+        target, left = centring * r.mu, 1 - centring
+        turn = _mix(1.0, s, 1.0, _rows(lambda b, c, d: c * d / b, z, ds, dz))
+        turn = _mix(1.0, turn, -target, _rows(lambda b: 1 / b, z))
+        cross = kappa * tau + dkappa * dtau - target
+        x2, z2 = self._solved(weight, _scaled(r.x, left), _mix(1.0, turn, -left, r.z))
+        lifted = left * r.t - cross / tau + _dot_points(cost, x2) + _dot(bound, z2)
+        dtau = lifted / denominator
+        dz = _mix(1.0, z2, dtau, z1)
+        ds = _rows(lambda a, b, c, d: -(a + b * c / d), turn, s, dz, z)
+        dkappa = -(cross + kappa * dtau) / tau
+        step = _STEP * _longest(s, ds, z, dz, tau, dtau, kappa, dkappa)
+        return _State(
+            _combine(at, 1.0, _combine(x2, 1.0, x1, dtau), step),
+            _mix(1.0, s, step, ds),
+            _mix(1.0, z, step, dz),
+            tau + step * dtau,
+            kappa + step * dkappa,
+        )
 
     # --- rows and columns --------------------------------------------------------------
 
@@ -281,6 +314,10 @@ class ShareProgram:
 def _rows(function: Callable[..., FloatArray], *rows: _Rows) -> _Rows:
     """Apply a function of arrays row kind by row kind."""
     return _Rows(*(function(*parts) for parts in zip(*rows, strict=True)))
+
+
+def _mix(p: float, a: _Rows, q: float, b: _Rows) -> _Rows:
+    return _Rows(*(p * u + q * v for u, v in zip(a, b, strict=True)))
 
 
 def _scaled(a: _Point, factor: float) -> _Point:

@@ -177,7 +177,6 @@ class _Program:
 
 
 def _slots(gangs: FloatArray, capacity: float) -> list[tuple[float, float]]:
-    """Return gang sizes to count, with how many fit: 1 for the capacity, others if they leave
-    a remainder."""
+    """Return gang sizes with how many fit: 1 for the capacity, others if they leave a rest."""
     sizes = [z for z in np.unique(gangs).tolist() if z > 1 and capacity % z]
     return [(1.0, float(capacity)), *((z, float(capacity // z)) for z in sizes)]

@@ -19,8 +19,8 @@ import numpy as np
 
 from scheduler.core.workload import FloatArray, IntArray
 
-CELLS: Final = 25
-GROUPS: Final = 16
+CELLS: Final = 40
+GROUPS: Final = 12
 STEPS_S: Final = (60, 120, 300, 600)
 WORK_PER_STEP: Final = 12
 """Steps that a job's work should take at least, where steps can be that short."""
@@ -51,6 +51,7 @@ class WorkCells:
         self, seconds: FloatArray, needs: Sequence[tuple[int, int]], bucket_s: int
     ) -> None:
         fastest = seconds.min(axis=0)
+        self.config_s = seconds.sum(axis=1)
         self.total_s = float(fastest.sum())
         fit = [s for s in STEPS_S if bucket_s % s == 0 and s * WORK_PER_STEP <= self.total_s]
         self.step_s = max(fit, default=STEPS_S[0])
@@ -172,9 +173,7 @@ class _Sheet:
         xs, ys, _ = self.hulls[bucket][block]
         return np.interp(speed, xs, ys)
 
-    def hold(
-        self, held: FloatArray, bucket: int, block: int, speed: float, seconds: float
-    ) -> None:
+    def hold(self, held: FloatArray, bucket: int, block: int, speed: float, seconds: float) -> None:
         """Add what running at a speed holds."""
         xs, _, configs = self.hulls[bucket][block]
         i = min(max(int(np.searchsorted(xs, speed)), 1), len(xs) - 1)
@@ -190,17 +189,17 @@ class _Sheet:
         held[self.work.group[c], bucket] += self.work.count[c] * seconds
 
 
-def _lower_hull(
-    speeds: FloatArray, paid: FloatArray
-) -> tuple[list[float], list[float], list[int]]:
+def _lower_hull(speeds: FloatArray, paid: FloatArray) -> tuple[list[float], list[float], list[int]]:
     """Return speeds, prices and configurations of the lower envelope from the origin (-1) on."""
-    order = np.lexsort((paid, speeds))
-    xs, ys, cs = [0.0], [0.0], [-1]
-    for c in order.tolist():
+    hull = [(0.0, 0.0, -1)]
+    for c in np.lexsort((paid, speeds)).tolist():
         x, y = float(speeds[c]), float(paid[c])
-        if x <= xs[-1] + 1e-12:
+        if x <= hull[-1][0] + 1e-12:
             continue
-        while len(xs) > 1 and (ys[-1] - ys[-2]) * (x - xs[-2]) >= (y - ys[-2]) * (xs[-1] - xs[-2]):
-            xs.pop(), ys.pop(), cs.pop()
-        xs.append(x), ys.append(y), cs.append(c)
-    return xs, ys, cs
+        while len(hull) > 1:
+            (x0, y0, _), (x1, y1, _) = hull[-2:]
+            if (y1 - y0) * (x - x0) < (y - y0) * (x1 - x0):
+                break
+            hull.pop()
+        hull.append((x, y, c))
+    return [p[0] for p in hull], [p[1] for p in hull], [p[2] for p in hull]

@@ -18,6 +18,7 @@ from scheduler.core.provisioning import ProvisioningAnswer, ProvisioningCase
 from scheduler.core.run import Status
 from scheduler.solver.provisioning_search import cheapest_machines, without_dominated
 
+
 @dataclass(slots=True)
 class _Model:
     """The integer program and its variables."""

@@ -38,7 +38,7 @@ def without_dominated(case: ProvisioningCase) -> tuple[ProvisioningCase, list[in
     Offer h is dominated if some whole number of machines of an offer of unlimited supply
     costs no more and serves at least as much of every bucket.
     """
-    used = case.demand_per_s.any(axis=0)
+    used = np.asarray(case.demand_per_s.any(axis=0))
     gone: set[int] = set()
     for h, offer in enumerate(case.offers):
         if any(

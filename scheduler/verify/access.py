@@ -153,11 +153,12 @@ def claim_of(
         if start <= at_us < end and not _is_member(facts, job, tenants, jobs):
             barred |= nodes
     usable = [0 if n in barred else max(0, count) for n, count in enumerate(free)]
-    for n, node in enumerate(facts.problem.cluster.nodes):
-        for name in ("cpus", "host_memory_bytes"):
-            need, has = getattr(kind, name), getattr(node, name)
-            if need > 0 and math.isfinite(has):
-                spare = has - _taken(facts, live, n, name)
+    for name in ("cpus", "host_memory_bytes"):
+        need = getattr(kind, name)
+        taken = _taken(facts, live, name) if need > 0 else {}
+        for n, node in enumerate(facts.problem.cluster.nodes if need > 0 else ()):
+            spare = getattr(node, name) - taken.get(n, 0.0)
+            if math.isfinite(spare):
                 usable[n] = min(usable[n], max(0, math.floor(spare / need + 1e-9)))
     mates = [h for h in live if h.job >= 0 and _group(facts, h.job) == _group(facts, job)]
     if mates and kind.apart is not None:
@@ -185,14 +186,14 @@ def _labelled(facts: Facts, node: int, kind: JobClass) -> bool:
     return all(has.get(name) == value for name, value in kind.labels)
 
 
-def _taken(facts: Facts, live: Sequence[Hold], node: int, name: str) -> float:
-    return math.fsum(
-        count * getattr(kind_of(facts, hold.job), name)
-        for hold in live
-        if hold.job >= 0
-        for n, count in hold.held
-        if n == node
-    )
+def _taken(facts: Facts, live: Sequence[Hold], name: str) -> dict[int, float]:
+    """Return what gangs have taken of a host resource, by node."""
+    taken: dict[int, float] = {}
+    for hold in live:
+        each = getattr(kind_of(facts, hold.job), name) if hold.job >= 0 else 0.0
+        for node, count in hold.held if each else ():
+            taken[node] = taken.get(node, 0.0) + count * each
+    return taken
 
 
 def _permitted(facts: Facts, job: int, uses: dict[tuple[str, str], int]) -> tuple[Mode, ...]:

@@ -87,7 +87,7 @@ def _stint(
         yield Violation("release", f"{who}: submitted at {job.release_s} s")
     if not 0 <= stint.idle_s <= run.round_s or stint.restart_s < 0:
         yield Violation("spans", f"{who}: restart {stint.restart_s} s, idle {stint.idle_s} s")
-    if rigid and any(batch != job.batch for _, batch in stint.batches):
+    if rigid and any(batch != job.batch for *_, batch in stint.batches):
         yield Violation("batch", f"{who}: not {job.batch}")
 
 
@@ -137,6 +137,9 @@ def _life(
             return
         sync = 0.0
         now = stint.start_s + paid
+        if paid < length and (not stint.batches or stint.batches[0][:2] > (now, epoch)):
+            yield Violation("batch", f"{name} at {stint.start_s} s: none for its work")
+            return
         while now < stint.end_s and epoch < application.epochs:
             now, progress, epoch, part = _advance(stint, now, run, progress, epoch, truth)
             sync += part
@@ -161,7 +164,7 @@ def _advance(
 ) -> tuple[int, float, int, float]:
     """Return time, progress and epoch at the end of the epoch or the round, and seconds synced."""
     round_end = (now // run.round_s + 1) * run.round_s
-    batch = [b for since, b in stint.batches if since <= now][-1]
+    batch = [b for since, e, b in stint.batches if since <= now and e <= epoch][-1]
     goodput, share = truth.goodput(stint.job, stint.group, stint.shape, epoch, batch)
     end = truth.end(stint.job, epoch)
     left = round_end - now
@@ -226,7 +229,7 @@ class _Truth:
 def _split(
     application: Application, rows: FloatArray, largest: float, gang: int, batch: int
 ) -> _Split:
-    most = int(min(rows[-1, 0], largest))
+    most = max(int(min(rows[-1, 0], largest)), 1)
     local = math.ceil(batch / gang)
     accumulation = math.ceil(local / most) - 1
     if gang == 1 and batch > application.batches[0]:

@@ -10,7 +10,7 @@ from scheduler.core.units import US_PER_S, s_from_us
 from scheduler.core.workload import IntArray
 from scheduler.verify.access import ACCESS_RULES, is_guarded
 from scheduler.verify.capacity import node_capacity
-from scheduler.verify.drains import drains_kept
+from scheduler.verify.drains import drains_counted, drains_kept
 from scheduler.verify.facts import Facts, Hold, gather, holds_of
 from scheduler.verify.idle import idle_us, instants_of
 from scheduler.verify.ledger import (
@@ -26,6 +26,7 @@ from scheduler.verify.lifecycle import LIFE_RULES, RUN_LIFE_RULES, STATE_RULES, 
 from scheduler.verify.placement import HOLD_RULES
 from scheduler.verify.power import energy_integrated, power_cap
 from scheduler.verify.services import requests_counted, servings_of, switched_off
+from scheduler.verify.terms import needs_met
 from scheduler.verify.waiting import wants_of
 from scheduler.verify.window import as_of
 
@@ -69,7 +70,7 @@ def verify_run(problem: Problem, run: Run) -> list[Violation]:
     found += bad
     lives = lives_of(facts, holds, run.actual_work, run.finished_us, run.killed_us)
     found += _held_rules(facts, holds, lives, RUN_LIFE_RULES)
-    found += drains_kept(facts, holds)
+    found += drains_counted(facts, holds)
     for rule in STATE_RULES:
         found += rule(facts, run, lives)
     found += _count_rules(facts, run, holds)
@@ -160,6 +161,8 @@ def _held_rules(
     if is_guarded(facts.problem):
         for access_rule in ACCESS_RULES:
             yield from access_rule(facts, holds)
+    yield from drains_kept(facts, holds)
+    yield from needs_met(facts, lives)
     for life in lives:
         for life_rule in life_rules:
             yield from life_rule(facts, life)

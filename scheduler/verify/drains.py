@@ -1,4 +1,4 @@
-"""The rule on nodes that are being emptied."""
+"""The rules on nodes that are being emptied."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from scheduler.verify.facts import Facts, Hold
 
 
 def drains_kept(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
-    """``drain``: nothing starts on a node that is being emptied, and what is not held is out.
+    """``drain``: nothing starts on a node that is being emptied."""
+    for hold in holds:
+        for node in hold.placement.nodes:
+            if any(start <= hold.start_us < end for start, end in facts.drains[node]):
+                text = "starts on a node that is being emptied"
+                at_s = s_from_us(hold.start_us)
+                yield Violation("drain", text, hold.who, facts.node_id(node), at_s)
+
+
+def drains_counted(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
+    """``drain``: what nothing holds on a node that is being emptied is out of use.
 
     The accelerators recorded as drained are, at every instant of a drain at which the node is
     up, those that neither a gang nor a failure has, and none otherwise.
@@ -19,16 +29,10 @@ def drains_kept(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
     by_node: dict[int, list[Hold]] = {}
     for hold in holds:
         for node in hold.placement.nodes:
-            if facts.drains[node]:
-                by_node.setdefault(node, []).append(hold)
+            by_node.setdefault(node, []).append(hold)
     for node, spans in enumerate(facts.drains):
-        mine = by_node.get(node, [])
-        for hold in mine:
-            if any(start <= hold.start_us < end for start, end in spans):
-                text = "starts on a node that is being emptied"
-                at_s = s_from_us(hold.start_us)
-                yield Violation("drain", text, hold.who, facts.node_id(node), at_s)
-        yield from _accounted(facts, node, mine)
+        if spans or any(d.cause == "drain" for d in facts.partial[node]):
+            yield from _accounted(facts, node, by_node.get(node, []))
 
 
 def _accounted(facts: Facts, node: int, holds: Sequence[Hold]) -> Iterator[Violation]:

@@ -13,7 +13,7 @@ from scheduler.core.workload import JobClass
 from scheduler.verify.access import claim_of, is_guarded
 from scheduler.verify.facts import RELATIVE, Facts, Hold
 from scheduler.verify.legal import could_start
-from scheduler.verify.terms import cancellation_just, crashes_real, limits_kept, needs_met
+from scheduler.verify.terms import cancellation_just, crashes_real, limits_kept, within_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,7 @@ LIFE_RULES = (
     loss_explained,
     work_conserved,
     finish_recorded,
+    within_limit,
 )
 """On a Run or a Schedule."""
 
@@ -277,7 +278,6 @@ STATE_RULES = (
     rejection_just,
     work_drawn,
     limits_kept,
-    needs_met,
     cancellation_just,
     crashes_real,
 )

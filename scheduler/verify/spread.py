@@ -40,7 +40,7 @@ def placement_flow(instance: SpreadInstance, intervals: Sequence[Interval]) -> t
     if not nx.has_path(graph, "source", "sink"):
         return flow, 0
     # source, sink, and two nodes per machine
-    return flow, nx.shortest_path_length(graph, "source", "sink") // 2
+    return flow, int(nx.shortest_path_length(graph, "source", "sink")) // 2
 
 
 def verify_spread(instance: SpreadInstance, answer: SpreadAnswer) -> list[Violation]:

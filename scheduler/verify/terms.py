@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from scheduler.verify.lifecycle import Life
 
 
+def within_limit(facts: Facts, life: Life) -> Iterator[Violation]:
+    """``limit``: no job holds accelerators for longer than its time limit."""
+    limit_s = float(facts.problem.workload.jobs.limit_s[life.job])
+    held_us = sum(h.end_us - h.start_us for h in life.holds)
+    if not math.isnan(limit_s) and held_us > us_from_s(limit_s):
+        text = f"held {s_from_us(held_us)} s, its limit is {limit_s} s"
+        yield Violation("limit", text, life.who)
+
+
 def limits_kept(facts: Facts, run: Run, lives: Sequence[Life]) -> Iterator[Violation]:
     """``limit``: a job is killed exactly when it has held as long as its limit."""
     limits = facts.problem.workload.jobs.limit_s.tolist()
     for life in lives:
         held_us = sum(h.end_us - h.start_us for h in life.holds)
         limit_us = None if math.isnan(limits[life.job]) else us_from_s(limits[life.job])
-        if limit_us is not None and held_us > limit_us:
-            text = f"held {s_from_us(held_us)} s, its limit is {limits[life.job]} s"
-            yield Violation("limit", text, life.who)
         if life.killed_us is None:
             cut = any(h.end_us >= facts.end_us for h in life.holds)
             if held_us == limit_us and not cut and life.finished_us is None:
@@ -35,7 +41,7 @@ def limits_kept(facts: Facts, run: Run, lives: Sequence[Life]) -> Iterator[Viola
             yield Violation("killed", text, life.who, "", s_from_us(life.killed_us))
 
 
-def needs_met(facts: Facts, run: Run, lives: Sequence[Life]) -> Iterator[Violation]:
+def needs_met(facts: Facts, lives: Sequence[Life]) -> Iterator[Violation]:
     """``needs``: nothing starts before every job that it needs has finished."""
     after = facts.problem.workload.jobs.after
     for job, needed in enumerate(after):

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.gavel import PEERS, _recorded, gavel_cluster, read_case
+from bench.gavel import PEERS, gavel_cluster, read_case, recorded_runs
 from scheduler.core.bounds import lower_bounds
 from scheduler.core.errors import InputError
 from scheduler.core.metrics import Metrics, metrics_of
 from scheduler.core.problem import Problem
 from scheduler.core.workload import JobClass, Jobs, Profile, ProfilePhysics, Workload
 from scheduler.physics.problem import build_problem
+from scheduler.policies.gavel import Throughput
+from scheduler.policies.rounds import SharedRounds, ShareRule, TypeModes
 from scheduler.simulate import simulate
 from scheduler.verify import verify_run
 
@@ -31,7 +33,7 @@ def published(jobs: int, restart_s: float) -> tuple[Problem, dict[str, dict[str,
     problem = read_case(
         PEER / "gavel" / name, PEER / "gavel" / "simulation_throughputs.json", CLUSTER, restart_s
     )
-    return problem, _recorded(PEER / "results-training.json", name, CLUSTER)
+    return problem, recorded_runs(PEER / "results-training.json", name, CLUSTER)
 
 
 def play(problem: Problem, policy: str) -> Metrics:
@@ -44,7 +46,13 @@ def play(problem: Problem, policy: str) -> Metrics:
 
 @needs_shared
 @pytest.mark.parametrize(
-    "policy", ["gavel_max_min_perf", "gavel_makespan_perf", "gavel_makespan", "gavel_throughput_perf"]
+    "policy",
+    [
+        "gavel_max_min_perf",
+        "gavel_makespan_perf",
+        "gavel_throughput_perf",
+        pytest.param("gavel_makespan", marks=pytest.mark.slow),
+    ],
 )
 def test_120_jobs_as_recorded(policy: str) -> None:
     problem, recorded = published(120, 0.0)
@@ -65,7 +73,9 @@ def test_finish_time_fairness_as_recorded() -> None:
 
 @needs_shared
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", ["gavel_makespan_perf", "gavel_throughput_perf"])
+@pytest.mark.parametrize(
+    "policy", ["gavel_max_min_perf", "gavel_makespan_perf", "gavel_throughput_perf"]
+)
 def test_300_jobs_as_recorded(policy: str) -> None:
     problem, recorded = published(300, 0.0)
     found, peer = play(problem, policy), recorded[PEERS[policy]]
@@ -117,6 +127,15 @@ def made_up(jobs: int, seed: int = 0, counts: tuple[int, ...] = (4, 4, 4)) -> Pr
     return build_problem(gavel_cluster(counts), workload)
 
 
+def test_a_gang_counts_in_full_where_its_class_cannot_run() -> None:
+    problem = made_up(4)
+    modes = tuple(tuple(m for m in ms if m.type_index != 2) for ms in problem.modes)
+    table = TypeModes(replace(problem, modes=modes))
+    sizes = np.array([c.gang[0] for c in problem.workload.classes], dtype=float)
+    assert table.gang.tolist() == np.repeat(sizes[:, None], 3, axis=1).tolist()
+    assert not table.rate[:, 2].any()
+
+
 def test_knowing_rates_by_type_helps() -> None:
     gain = []
     for seed in range(3):
@@ -133,23 +152,27 @@ def test_the_makespan_policy_comes_close_to_the_bound() -> None:
 
 
 def test_cost_prefers_the_type_with_more_work_per_dollar() -> None:
-    # one job, and all types free: throughput alone takes the V100, per dollar the K80 wins
+    """Shares follow the price; what has no other taker still fills an idle type, as in Gavel."""
+    seen: list[np.ndarray] = []
+
+    def watch(rule: ShareRule) -> ShareRule:
+        def watched(*known: object) -> np.ndarray:
+            seen.append(rule(*known))  # type: ignore[arg-type]
+            return seen[-1]
+
+        return watched  # type: ignore[return-value]
+
     problem = made_up(1)
-    name = problem.workload.classes[problem.workload.jobs.class_index[0]].name
-    rates = {mode.type_index: mode.rate for mode in problem.modes[0]}
-    kinds = [problem.cluster.accelerators[t] for t in problem.types]
+    prices = np.array([problem.cluster.accelerators[t].usd_per_hour for t in problem.types])
     modes = problem.modes[int(problem.workload.jobs.class_index[0])]
-    rates = {m.type_index: m.rate for m in reversed(modes)}
-    worth = {t: rates[t] / (kinds[t].usd_per_hour or 1) for t in rates}
-    fastest, cheapest = max(rates, key=rates.get), max(worth, key=worth.get)  # type: ignore[arg-type]
-    assert fastest != cheapest, name
-    for policy, expected in (
-        ("gavel_throughput_perf", fastest),
-        ("gavel_throughput_cost_perf", cheapest),
-        ("gavel_max_min_cost_perf", cheapest),
-    ):
-        run = simulate(problem, policy)
-        assert modes[run.allocations[0].mode].type_index == expected, policy
+    rates = np.zeros(len(prices))
+    for mode in reversed(modes):
+        rates[mode.type_index] = mode.rate
+    assert rates.argmax() != (rates / prices).argmax()
+    for per_dollar, expected in ((False, rates.argmax()), (True, (rates / prices).argmax())):
+        simulate(problem, SharedRounds(watch(Throughput()), per_dollar=per_dollar))
+        assert seen[-1][0].argmax() == expected
+        assert seen[-1][0].max() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_cost_needs_prices() -> None:

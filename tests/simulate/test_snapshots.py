@@ -6,15 +6,22 @@ import json
 
 import numpy as np
 import pytest
+from random_problems import random_problem
 from random_terms import RandomMover, random_terms
 
 from scheduler.core.errors import InputError
 from scheduler.core.problem import Problem
 from scheduler.io.results import run_to_json
-from scheduler.policies import Policy, make
+from scheduler.policies import Policy, make, names
 from scheduler.simulate.engine import Engine
 from scheduler.simulate.snapshot import SnapshotError
 from scheduler.verify import verify_run
+
+SAVED = (
+    *("kueue_best_effort", "sjf", "tiresias", "themis", "conservative_backfill", "random_fit"),
+    *("gavel_throughput", "gavel_finish_time", "gandiva_fair", "optimizer"),
+)
+"""One of each kind of state that a policy keeps; the shorter list below is tried harder."""
 
 POLICIES = ("fifo", "easy_backfill", "best_fit", "srtf", "mover")
 
@@ -50,6 +57,17 @@ def test_a_run_resumed_at_twenty_random_instants_is_the_same(name: str) -> None:
         assert bytes_of(engine) == whole, f"seed {seed}: saving changed the run"
 
 
+@pytest.mark.parametrize("name", [n for n in names() if n in SAVED])
+def test_every_kind_of_policy_goes_on_as_it_would_have(name: str) -> None:
+    for seed in range(6):
+        problem = random_problem(np.random.default_rng([seed, 3]))
+        whole = bytes_of(engine_of(problem, make(name), seed))
+        engine = engine_of(problem, make(name), seed)
+        engine.play(int(np.random.default_rng(seed).integers(0, 200_000_000)))
+        saved = json.loads(json.dumps(engine.save()))
+        assert bytes_of(Engine.restore(problem, saved, make(name))) == whole, f"seed {seed}"
+
+
 def test_a_run_saved_again_and_again_is_the_same() -> None:
     problem = random_terms(np.random.default_rng(8))
     whole = bytes_of(engine_of(problem, make("srtf"), 1))
@@ -71,7 +89,9 @@ def test_a_fork_goes_on_under_another_policy() -> None:
         before = engine.jobs.log.copy()
         other = Engine.restore(problem, engine.save(), make("best_fit"), fork=True)
         assert other.jobs.log == before
-        assert verify_run(problem, other.run()) == []
+        run = other.run()
+        assert run.policy == "p, then BestFit"
+        assert verify_run(problem, run) == []
         forked += 1
     assert forked >= 10
 

@@ -174,9 +174,10 @@ def bound_holds(rng: np.random.Generator, count: int) -> None:
         assert value <= anywhere + 1e-9
         assert supply(table, lifted(table, prices)) <= supply(table, prices) + 1e-9
         assert value <= bound_at(table, jobs, lifted(table, prices)) + 1e-9 <= anywhere + 2e-9
-        answer = decide(asked, enough=1.0)
-        assert value <= answer.bound + 1e-9
-        assert not violations(asked, answer)
+        if number % 4 < 2:  # one with and one without odd sizes
+            answer = decide(asked, enough=1.0)
+            assert value <= answer.bound + 1e-9
+            assert not violations(asked, answer)
 
 
 def test_bounds_are_above_any_answer() -> None:

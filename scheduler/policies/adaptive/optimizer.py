@@ -30,11 +30,13 @@ from scheduler.solver.least_makespan import makespan_prices
 
 ROUND_S: Final = 60
 POWER: Final = 0.9
-RESTARTS_CHARGED: Final = 6.0
+RESTARTS_CHARGED: Final = {"mean_jct": 6.0, "makespan": 2.5}
+"""Times a restart is charged over the work left."""
+
 NEW_JOB_S: Final = 240.0
 """Remaining time assumed of a job that has done nothing, at its best."""
 
-SHORT_JOBS: Final = 0.05
+SHORT_JOBS: Final = 0.1
 """Weight of the mean completion time where the makespan leads."""
 
 
@@ -61,6 +63,7 @@ class Optimizer:
         self._tables = tables
         self._exact = information == "exact"
         self._fast = objective == "makespan"
+        self._charged = RESTARTS_CHARGED[objective]
         self._needs = [config for config, _ in tables.configs]
         self._position = {config: c for c, config in enumerate(self._needs)}
         self._after: dict[int, tuple[FloatArray, FloatArray]] = {}
@@ -72,7 +75,7 @@ class Optimizer:
             return {}
         rest = np.array([self._remaining(view, s) for s in jobs])
         owed = np.array([self._owed(view, s) for s in jobs])
-        cost = rest + RESTARTS_CHARGED * owed
+        cost = rest + self._charged * owed
         weight = cost.min(axis=1) ** POWER
         if self._fast:
             prices, least = makespan_prices(rest + owed, self._needs, self._tables.capacity)

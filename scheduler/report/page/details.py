@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from scheduler.core.ledger import Cause
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run
 from scheduler.core.units import US_PER_S
@@ -186,19 +185,29 @@ def jobs_columns(problem: Problem, run: Run, tick_us: int) -> dict[str, Any]:
 
 
 def rounds_of(problem: Problem, run: Run, tick_us: int) -> dict[str, Any] | None:
-    """Return gap and prices of a solving policy's rounds, None where the run has none.
+    """Return the gap of a solving policy's rounds, and its prices by type and hour.
 
-    Prices are those of `Problem.types`, in order; a type without one is None.
+    A price holds until the next round; of each hour it is the mean. Prices are in percent of
+    the highest, as only their relation to one another means anything outside the policy. None
+    where the run has no rounds.
     """
     at_s = run.rounds.get("at_s", ())
     if not at_s:
         return None
     every = max(1, -(-len(at_s) // MOST_ROUNDS))
-    prices = [run.rounds.get(f"price {name}") for name in problem.types]
+    at_us = np.rint(np.array(at_s) * US_PER_S).astype(np.int64)
+    bins = bins_for(run.horizon_us)
+    until_us = np.append(at_us[1:], run.horizon_us)
+    rows = [run.rounds.get(f"price {name}", (0.0,) * len(at_s)) for name in problem.types]
+    finite = [np.nan_to_num(np.array(row), nan=0.0, posinf=0.0, neginf=0.0) for row in rows]
+    hourly = np.concatenate([bins.amounts(at_us, until_us, row) for row in finite])
+    hourly /= np.diff(bins.edges_us) / US_PER_S
+    most = float(hourly.max())
     return {
-        "at": [round(t * US_PER_S / tick_us) for t in at_s[::every]],
+        "at": (at_us[::every] // tick_us).tolist(),
         "gap": [_figures(v) for v in run.rounds.get("gap", ())[::every]],
-        "prices": [None if row is None else [_figures(v) for v in row[::every]] for row in prices],
+        "bin": bins.width_us // tick_us,
+        "prices": np.round(100 * hourly / most, 2).tolist() if most > 0 else None,
     }
 
 
@@ -288,6 +297,3 @@ def _rounded(rows: FloatArray) -> Sequence[Sequence[float]]:
     size = float(np.abs(rows).max()) if rows.size else 0.0
     digits = max(0, 4 - math.floor(math.log10(size))) if size > 0 else 0
     return [[round(v, digits) for v in row] for row in rows.tolist()]
-
-
-CAUSES: Final = tuple(c.label for c in Cause)

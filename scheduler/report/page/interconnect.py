@@ -2,8 +2,8 @@
 
 A link's load is what the gangs across it could send at their line rate over what it
 carries: a gang is a ring over its nodes, so each group of nodes that it enters it enters and
-leaves once, at the rate of its fullest node. Above 1, gangs wait for one another if they all
-communicate at once.
+leaves once, at the rate of a whole node (of a whole scale-up domain, where that is wider).
+Above 1, gangs wait for one another if they all communicate at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from scheduler.core.cluster import Cluster
 from scheduler.core.workload import FloatArray
 from scheduler.physics.contention import ROUTED
-from scheduler.physics.interconnect import TIERS, Vertex, build_graph
+from scheduler.physics.interconnect import SCALEUP, TIERS, Vertex, build_graph
 from scheduler.report.page.bins import Bins
 from scheduler.report.page.history import History
 from scheduler.report.words import plain
@@ -27,8 +27,6 @@ from scheduler.verify.facts import Hold
 
 MOST_EDGES: Final = 6000
 """Cables drawn at most; beyond, those of the lowest layer are left out."""
-
-HOT: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -142,14 +140,21 @@ class Network:
         counts = dict(hold.held)
         if len(hosts) < 2:
             return []
-        rate = min(counts[h] * self._nodes[h].nic_bytes_per_s for h in hosts)
+        unit = self._label[min(tiers)] if (tiers := [t for t in self._label if t > SCALEUP]) else ()
+        sent: dict[int, float] = {}
+        for h in hosts:
+            key = unit[h] if unit else h
+            sent[key] = sent.get(key, 0.0) + counts[h] * self._nodes[h].nic_bytes_per_s
+        rate = min(sent.values())
+        inside = min(counts[h] * self._nodes[h].scaleup_bytes_per_s for h in hosts)
         found: dict[int, float] = {}
         for tier, label in self._label.items():
             parts = dict.fromkeys(label[h] for h in hosts)
             if len(parts) > 1:
                 for part in parts:
                     if (number := self._group.get((tier, part))) is not None:
-                        found[number] = rate or self.trunks[number].bytes_per_s
+                        most = inside if tier == SCALEUP else rate
+                        found[number] = most or self.trunks[number].bytes_per_s
         if any(self._routed[h] for h in hosts):
             for a, b in zip(hosts, [*hosts[1:], hosts[0]], strict=True):
                 for number in self._path(a, b):

@@ -35,7 +35,7 @@ class _Open:
     restart_s: int = 0
     idle_s: int = 0
     sync_s: float = 0.0
-    batches: list[tuple[int, int]] = field(default_factory=list)
+    batches: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 def simulate_adaptive(
@@ -67,10 +67,14 @@ def simulate_adaptive(
     Raises
     ------
     InfeasibleError
-        If jobs are left when the run is given up.
+        If a rigid gang fits nowhere, or jobs are left when the run is given up.
     PolicyError
         If the policy asks for more than there is.
     """
+    largest = max(group.accelerators for group in problem.groups)
+    if policy.rigid and any(job.accelerators > largest for job in problem.jobs):
+        names = [job.id for job in problem.jobs if job.accelerators > largest]
+        raise InfeasibleError(f"gangs larger than any group of {largest}: {', '.join(names[:5])}")
     return _Run(problem, policy, agents).play(information, rates)
 
 
@@ -178,8 +182,8 @@ class _Run:
             e = state.epoch
             goodput, end = float(rates.goodput[e]), float(ends[e])
             batch = int(rates.batch[e])
-            if not stint.batches or stint.batches[-1][1] != batch:
-                stint.batches.append((now, batch))
+            if not stint.batches or stint.batches[-1][2] != batch:
+                stint.batches.append((now, e, batch))
             if state.progress + goodput * left < end:
                 state.progress += goodput * left
                 stint.sync_s += left * float(rates.sync[e])

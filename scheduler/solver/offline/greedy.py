@@ -63,7 +63,7 @@ def greedy_plan(instance: Instance, order: Iterable[int]) -> dict[int, Planned] 
     for job in _needed_first(instance, order):
         first = max([instance.release[job], *(plan[k].end for k in instance.after.get(job, ()))])
         best: Planned | None = None
-        for choice in instance.choices[job]:
+        for choice in instance.choices(job):
             latest = None if best is None else best.end - choice.duration
             found = _earliest(instance, profile, types, job, choice, first, latest)
             if found is not None:

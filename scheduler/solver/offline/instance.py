@@ -7,7 +7,7 @@ microseconds, so that nothing is rounded: an optimum on ticks is an optimum.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,8 +67,10 @@ class Instance:
         Jobs to plan: those with a mode.
     release : mapping of int to int
         First tick at which a job may start.
-    choices : mapping of int to tuple of Choice
-        By job, never empty.
+    ways : mapping of int to tuple of (int, tuple of int)
+        By class, (mode, nodes of one domain) that could hold a gang of it.
+    lengths : mapping of int to mapping of int to int
+        By job, ticks from start to end by mode; never empty.
     downs, drains : mapping of int to tuple of Span
         By node, when it is down, and when nothing new starts there.
     after : mapping of int to tuple of int
@@ -81,7 +83,8 @@ class Instance:
     tick_us: int
     jobs: tuple[int, ...]
     release: Mapping[int, int]
-    choices: Mapping[int, tuple[Choice, ...]]
+    ways: Mapping[int, tuple[tuple[int, tuple[int, ...]], ...]]
+    lengths: Mapping[int, Mapping[int, int]]
     downs: Mapping[int, tuple[Span, ...]]
     drains: Mapping[int, tuple[Span, ...]]
     after: Mapping[int, tuple[int, ...]]
@@ -90,6 +93,17 @@ class Instance:
     def mode(self, job: int, index: int) -> Mode:
         """Return a mode of a job."""
         return self.problem.modes[int(self.problem.workload.jobs.class_index[job])][index]
+
+    def choices(self, job: int, among: Set[int] | None = None) -> list[Choice]:
+        """Return the ways to run a job, on all nodes or only on those of `among`."""
+        lengths = self.lengths[job]
+        found = []
+        for m, nodes in self.ways[int(self.problem.workload.jobs.class_index[job])]:
+            if m in lengths:
+                some = nodes if among is None else tuple(n for n in nodes if n in among)
+                if some:
+                    found.append(Choice(m, some, lengths[m]))
+        return found
 
     def allocations(self, plan: Mapping[int, Planned]) -> tuple[Allocation, ...]:
         """Return a plan as allocations in whole microseconds, by (end, job)."""
@@ -112,8 +126,8 @@ class Instance:
         for a in allocations:
             start, left = divmod(a.start_us, self.tick_us)
             length, more = divmod(a.end_us - a.start_us, self.tick_us)
-            lengths = {c.duration for c in self.choices.get(a.job, ()) if c.mode == a.mode}
-            if left or more or a.job in plan or length not in lengths:
+            due = self.lengths.get(a.job, {}).get(a.mode)
+            if left or more or a.job in plan or length != due:
                 return None
             plan[a.job] = Planned(a.mode, start, start + length, a.placement)
         return plan if len(plan) == len(self.jobs) else None
@@ -137,21 +151,21 @@ def build_instance(problem: Problem) -> Instance:
     jobs = [j for j, c in enumerate(columns.class_index.tolist()) if problem.modes[c]]
     ways = {c: _ways(problem, c) for c in sorted({int(columns.class_index[j]) for j in jobs})}
     limits_s = columns.limit_s.tolist()
-    every: dict[int, tuple[Choice, ...]] = {}
+    lengths_us: dict[int, dict[int, int]] = {}
     reasons: dict[int, str] = {}
     for job in jobs:
         c = int(columns.class_index[job])
         limit_us = math.inf if math.isnan(limits_s[job]) else us_from_s(limits_s[job])
-        timed = [Choice(m, nodes, duration_us(problem, job, m)) for m, nodes in ways[c]]
-        every[job] = tuple(choice for choice in timed if choice.duration <= limit_us)
-        if not timed:
+        alone_us = {m: duration_us(problem, job, m) for m, _ in ways[c]}
+        lengths_us[job] = {m: length for m, length in alone_us.items() if length <= limit_us}
+        if not alone_us:
             reasons[job] = "no mode of its class fits the nodes that carry its labels"
-        elif not every[job]:
-            least_s = min(choice.duration for choice in timed) / US_PER_S
+        elif not lengths_us[job]:
+            least_s = min(alone_us.values()) / US_PER_S
             reasons[job] = f"runs for {least_s:g} s at best, its time limit is {limits_s[job]:g} s"
     after = {j: columns.after[j] for j in jobs if columns.after and columns.after[j]}
     for job in jobs:
-        lost = [k for k in after.get(job, ()) if k not in every or k in reasons]
+        lost = [k for k in after.get(job, ()) if k not in lengths_us or k in reasons]
         if lost and job not in reasons:
             reasons[job] = f"needs {columns.ids[lost[0]]}, which can never run here"
     if reasons:
@@ -159,7 +173,7 @@ def build_instance(problem: Problem) -> Instance:
         if len(reasons) > _SHOWN:
             lines.append(f"... and {len(reasons) - _SHOWN} more jobs that can never run")
         raise InfeasibleError("\n".join(lines))
-    return _on_ticks(problem, jobs, every, after)
+    return _on_ticks(problem, jobs, ways, lengths_us, after)
 
 
 def duration_us(problem: Problem, job: int, mode: int) -> int:
@@ -228,7 +242,7 @@ def node_types(problem: Problem) -> list[int]:
     return types
 
 
-def _ways(problem: Problem, class_index: int) -> list[tuple[int, tuple[int, ...]]]:
+def _ways(problem: Problem, class_index: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """Return every (mode, nodes of one domain) that could hold a gang of the class."""
     nodes = problem.cluster.nodes
     asked = set(problem.workload.classes[class_index].labels)
@@ -248,13 +262,14 @@ def _ways(problem: Problem, class_index: int) -> list[tuple[int, tuple[int, ...]
             area = tuple(sorted(areas[where]))
             if lay_out(mode, area, types, room) is not None:
                 found.append((m, area))
-    return found
+    return tuple(found)
 
 
 def _on_ticks(
     problem: Problem,
     jobs: Sequence[int],
-    every: Mapping[int, tuple[Choice, ...]],
+    ways: Mapping[int, tuple[tuple[int, tuple[int, ...]], ...]],
+    lengths_us: Mapping[int, Mapping[int, int]],
     after: Mapping[int, tuple[int, ...]],
 ) -> Instance:
     columns = problem.workload.jobs
@@ -267,11 +282,13 @@ def _on_ticks(
         if span[0] != span[1]:
             windows[outage.kind].setdefault(index[outage.node], []).append(span)
     ends = [t for of in windows.values() for spans in of.values() for s in spans for t in s]
-    deadlines_us = [us_from_s(t) for t in columns.deadline_s[list(jobs)].tolist() if t == t]
-    lengths = [c.duration for choices in every.values() for c in choices]
+    deadlines_us = [
+        us_from_s(t) for t in columns.deadline_s[list(jobs)].tolist() if not math.isnan(t)
+    ]
+    lengths = [length for of in lengths_us.values() for length in of.values()]
     whole = [*release_us.values(), *(t for t in ends if t >= 0), *deadlines_us, *lengths]
     tick_us = int(np.gcd.reduce(np.array(whole, dtype=np.int64))) if whole else 1
-    longest = sum(max(c.duration for c in choices) for choices in every.values())
+    longest = sum(max(of.values()) for of in lengths_us.values())
     horizon = (max([0, *release_us.values(), *ends]) + longest) // tick_us
 
     def on_ticks(kind: str) -> dict[int, tuple[Span, ...]]:
@@ -285,10 +302,8 @@ def _on_ticks(
         tick_us,
         tuple(jobs),
         {j: at // tick_us for j, at in release_us.items()},
-        {
-            j: tuple(Choice(c.mode, c.nodes, c.duration // tick_us) for c in choices)
-            for j, choices in every.items()
-        },
+        ways,
+        {j: {m: us // tick_us for m, us in of.items()} for j, of in lengths_us.items()},
         on_ticks("down"),
         on_ticks("drain"),
         after,

@@ -11,7 +11,7 @@ with them, since they only forbid; whether a plan keeps to them is the verifier'
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -24,6 +24,12 @@ from scheduler.solver.offline.objectives import added_w, idle_w
 
 _TOP: Final = 1 << 58
 """Largest objective on integers; CP-SAT needs some room above it."""
+
+_QUICK_RESTARTS: Final = 5
+"""CP-SAT's PORTFOLIO_WITH_QUICK_RESTART_SEARCH."""
+
+EXACT: Final = ("mean_jct", "makespan")
+"""Objectives without coefficients to round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,15 @@ class Limits:
         Of its search.
     seconds : float or None
         Wall-clock limit; None: none, which a repeatable answer needs.
+    bound_first : bool
+        Whether to raise the bound rather than to lower the objective.
     """
 
     deterministic_time: float
     workers: int = 1
     seed: int = 0
     seconds: float | None = None
+    bound_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,8 @@ class OfflineModel:
         Jobs that stay as they are.
     horizon : int
         Last tick for an end.
+    among : set of int or None
+        Nodes to choose from; None: all.
     """
 
     def __init__(
@@ -104,6 +115,7 @@ class OfflineModel:
         jobs: Sequence[int],
         fixed: Mapping[int, Planned],
         horizon: int,
+        among: Set[int] | None = None,
     ) -> None:
         from ortools.sat.python import cp_model
 
@@ -113,6 +125,7 @@ class OfflineModel:
         self.jobs = tuple(jobs)
         self.fixed = fixed
         self.horizon = horizon
+        self.among = among
         self.types = node_types(instance.problem)
         self.start: dict[int, Any] = {}
         self.end: dict[int, Any] = {}
@@ -131,7 +144,7 @@ class OfflineModel:
 
     def _add_job(self, job: int) -> None:
         model, instance = self.model, self.instance
-        choices = instance.choices[job]
+        choices = instance.choices(job, self.among)
         shortest = min(c.duration for c in choices)
         first = instance.release[job]
         self.start[job] = start = model.new_int_var(first, self.horizon - shortest, "")
@@ -139,9 +152,7 @@ class OfflineModel:
         picks = []
         for choice in choices:
             taken = model.new_bool_var("")
-            interval = model.new_optional_fixed_size_interval_var(
-                start, choice.duration, taken, ""
-            )
+            interval = model.new_optional_fixed_size_interval_var(start, choice.duration, taken, "")
             picked = _Picked(choice, taken, {}, {})
             self._add_slots(job, picked, interval)
             picks.append(picked)
@@ -190,21 +201,21 @@ class OfflineModel:
                         self.model.add(load <= nodes[n].count * used)
                         self._bar_drains(job, n, used)
 
-    @staticmethod
-    def _load(picked: _Picked, g: int, node: int, group: Group) -> Any:
-        parts = []
-        if (g, node) in picked.whole:
-            parts.append(group.per_node * picked.whole[g, node])
-        if (g, node) in picked.rest:
-            parts.append(group.count % group.per_node * picked.rest[g, node])
-        return sum(parts) if parts else None
+    def _load(self, picked: _Picked, g: int, node: int, group: Group) -> Any:
+        """Return what a group holds on a node, which a cumulative wants as one variable."""
+        whole, rest = picked.whole.get((g, node)), picked.rest.get((g, node))
+        if whole is None:
+            return None if rest is None else group.count % group.per_node * rest
+        if rest is None:
+            return group.per_node * whole
+        load = self.model.new_int_var(0, self.instance.problem.cluster.nodes[node].count, "")
+        self.model.add(load == group.per_node * whole + group.count % group.per_node * rest)
+        return load
 
     def _bar_drains(self, job: int, node: int, used: Any) -> None:
         for a, b in self.instance.drains.get(node, ()):
             free = self.cp.Domain.from_intervals([[0, a - 1], [b, max(b, self.horizon)]])
-            self.model.add_linear_expression_in_domain(
-                self.start[job], free
-            ).only_enforce_if(used)
+            self.model.add_linear_expression_in_domain(self.start[job], free).only_enforce_if(used)
 
     def _add_capacity(self) -> None:
         model, problem = self.model, self.instance.problem
@@ -257,18 +268,16 @@ class OfflineModel:
         if name == "energy":
             return self._energy()
         if name == "tardiness":
-            late = [self._lateness(j) for j in self.jobs if columns.deadline_s[j] == columns.deadline_s[j]]
-            count = sum(1 for j in self.instance.jobs if columns.deadline_s[j] == columns.deadline_s[j])
-            return tick_s / max(1, count), 0.0, sum(late) if late else 0 * self.end[self.jobs[0]]
+            due = [j for j in self.instance.jobs if not math.isnan(columns.deadline_s[j])]
+            late = [self._lateness(j) for j in self.jobs if j in set(due)]
+            return tick_s / max(1, len(due)), 0.0, sum(late) if late else 0 * self._last_end()
         exact = {
             j: Fraction(1) if name == "mean_jct" else Fraction(repr(float(columns.weight[j])))
             for j in self.instance.jobs
         }
         total = sum(exact.values(), Fraction(0))
         most = Fraction(_TOP, max(1, self.horizon * len(self.jobs))) / max(exact.values())
-        scale = Fraction(math.lcm(*(w.denominator for w in exact.values())))
-        if scale > most:
-            scale = most
+        scale = min(most, Fraction(math.lcm(*(w.denominator for w in exact.values()))))
         whole = {j: math.floor(exact[j] * scale) for j in self.jobs}
         unit = float(Fraction(self.instance.tick_us, US_PER_S) / scale / total)
         spans = [whole[j] * (self.end[j] - release[j]) for j in self.jobs]
@@ -327,7 +336,7 @@ class OfflineModel:
                     model.add_hint(var, mine and held.get(n, 0) % groups[g].per_node > 0)
 
     def at_least(self, value: float) -> None:
-        """Add a proved bound on the whole objective."""
+        """Add a proved bound, where the objective is exact on integers."""
         least = math.floor((value * (1 - 1e-12) - self.constant) / self.unit * (1 - 1e-12))
         if least > 0:
             self.model.add(self.cost >= least)
@@ -337,11 +346,18 @@ class OfflineModel:
         solver = self.cp.CpSolver()
         solver.parameters.num_workers = limits.workers
         solver.parameters.random_seed = limits.seed
+        # with the usual search, ends are lowered tick by tick where ticks are short
+        solver.parameters.linearization_level = 2
+        kind = type(solver.parameters.search_branching)  # an int or an enum, by version
+        solver.parameters.search_branching = kind(_QUICK_RESTARTS)
+        solver.parameters.use_objective_lb_search = limits.bound_first
         if limits.seconds is None:
             solver.parameters.max_deterministic_time = max(1e-3, limits.deterministic_time)
         else:
             solver.parameters.max_time_in_seconds = limits.seconds
         status = solver.solve(self.model)
+        if status == self.cp.MODEL_INVALID:
+            raise AssertionError(self.model.validate())
         spent = float(solver.response_proto.deterministic_time)
         bound = solver.best_objective_bound * self.unit + self.constant
         if status == self.cp.INFEASIBLE:
@@ -366,7 +382,9 @@ class OfflineModel:
             taken[n] = taken.get(n, 0) + solver.value(var) * (group.count % group.per_node)
         nodes = tuple(sorted(n for n, count in taken.items() if count))
         place = Placement(nodes, tuple(taken[n] for n in nodes))
-        return Planned(picked.choice.mode, solver.value(self.start[job]), solver.value(self.end[job]), place)
+        return Planned(
+            picked.choice.mode, solver.value(self.start[job]), solver.value(self.end[job]), place
+        )
 
 
 def _union(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -51,7 +51,7 @@ def objective_value(problem: Problem, name: str, allocations: Sequence[Allocatio
         return (max(end_us.values()) - min(release_us.values())) / US_PER_S
     if name == "tardiness":
         due_s = {j: float(columns.deadline_s[j]) for j in jobs}
-        late = [max(0.0, end_us[j] / US_PER_S - t) for j, t in due_s.items() if t == t]
+        late = [max(0.0, end_us[j] / US_PER_S - t) for j, t in due_s.items() if not math.isnan(t)]
         return math.fsum(late) / len(late) if late else 0.0
     weights = [1.0 if name == "mean_jct" else float(columns.weight[j]) for j in jobs]
     spans = [(end_us[j] - release_us[j]) / US_PER_S for j in jobs]

@@ -126,7 +126,9 @@ def _by_cpu(table: PackingTable) -> int:
     """Return the demand of the pods that need least CPU for it, up to all CPU there is."""
     left = int((table.nodes * table.shape_cpu_milli).sum())
     total = Fraction(0)
-    rows = zip(*(x.tolist() for x in (table.demand_milli, table.cpu_milli, table.count)), strict=True)
+    rows = zip(
+        *(x.tolist() for x in (table.demand_milli, table.cpu_milli, table.count)), strict=True
+    )
     asking = sorted((Fraction(cpu, demand), demand, cpu, n) for demand, cpu, n in rows if demand)
     for _, demand, cpu, count in asking:
         pods = Fraction(count)

@@ -31,7 +31,9 @@ CLOSE: Final = 1e-4
 
 _OWN: Final = 0.3  # weight of the master's prices, beside those of the pooled relaxation
 _NOISE: Final = 0.2
-_SURE: Final = 0.8  # fractions that are rounded up
+_STALL: Final = 6  # rounds of little gain after which pricing ends
+_LITTLE: Final = 2e-5  # of the accelerators
+_STEP: Final = 0.2  # of the nodes left, fixed at least each time
 _TINY: Final = 1e-6
 
 
@@ -122,10 +124,13 @@ class ColumnGeneration:
 
     def _improve(self, rounds: int, target: float) -> MasterAnswer:
         """Add patterns until the master is close to the target, or nothing pays any more."""
+        little = _LITTLE * self.table.capacity_milli
         close = target - CLOSE * self.table.capacity_milli
         answer = self.master.solve()
+        values = [answer.value]
         for turn in range(rounds):
-            if answer.value >= close or self.out_of_time():
+            stalled = len(values) > _STALL and answer.value < values[-1 - _STALL] + little
+            if stalled or answer.value >= close or self.out_of_time():
                 break
             found = 0
             for own in (_OWN, 1.0) if turn else (1.0,):
@@ -138,6 +143,7 @@ class ColumnGeneration:
             elif not found:
                 break
             answer = self.master.solve()
+            values.append(answer.value)
         return answer
 
     def _price(self, prices: FloatArray, answer: MasterAnswer) -> int:
@@ -148,7 +154,7 @@ class ColumnGeneration:
             worth = self.demand - prices
             pattern = self.filler.fill(s, worth, self.rest.most, self.filler.room(s))
             earned = float(pattern_counts(pattern, len(gain)) @ gain)
-            if earned > answer.node_prices[s] + _TINY * self.table.capacity_milli ** 0.5:
+            if earned > answer.node_prices[s] + _TINY * self.table.capacity_milli**0.5:
                 added += self.master.add(s, pattern)
         self.patterns_made += added
         return added
@@ -175,18 +181,16 @@ class ColumnGeneration:
                 self.patterns_made += self.master.add(s, pattern)
 
     def _round(self, answer: MasterAnswer) -> list[Filling]:
-        """Fix whole parts and nearly whole ones; where there are none, the largest fraction."""
-        amounts = sorted(answer.used.items(), key=lambda item: (-(item[1] % 1), item[0]))
-        fixed = []
+        """Fix whole parts, and the largest fractions until enough nodes are fixed."""
+        amounts = sorted(answer.used.items(), key=lambda item: (-((item[1] + _TINY) % 1), item[0]))
+        enough = max(1, int(_STEP * self.rest.nodes.sum()))
+        fixed: list[Filling] = []
         for up in (False, True):
             for (s, pattern), amount in amounts:
-                whole = int(amount + _TINY)
-                fraction = amount - whole
-                wanted = whole if not up else int(fraction >= _SURE)
-                if up and not fixed and fraction > _TINY:
-                    wanted = 1
-                counts = self.master.patterns[s, pattern]
-                times = min(wanted, self.rest.times(s, counts))
+                if up and sum(f.nodes for f in fixed) >= enough:
+                    break
+                wanted = 1 if up else int(amount + _TINY)
+                times = min(wanted, self.rest.times(s, self.master.patterns[s, pattern]))
                 if times > 0:
                     filling = Filling(s, pattern, times)
                     self.rest.take(filling)

@@ -48,8 +48,9 @@ class ShareKnapsack:
         order = np.argsort(self.steps, kind="stable")
         steps, columns = self.steps[order], worth.T[order]
         every = np.arange(rows)
+        reach = np.searchsorted(steps, np.arange(self.cells + 1), side="right").tolist()
         for cell in range(1, self.cells + 1):
-            usable = int(np.searchsorted(steps, cell, side="right"))
+            usable = reach[cell]
             best[cell] = best[cell - 1]
             if not usable:
                 continue

@@ -25,7 +25,7 @@ Group = tuple[int, ...]
 Pattern = tuple[Group, ...]
 """Groups of one node, in order."""
 
-CELLS: Final = 384
+CELLS: Final = 256
 """Steps of CPU in the dynamic program."""
 
 _PRICE_POINTS: Final = (
@@ -140,7 +140,7 @@ class NodeFiller:
                 counts[i, c] += 1
         cpu, memory = counts @ table.cpu_milli, counts @ table.memory_bytes
         whole = np.array([table.accelerators[m[0]] for m in members_of], dtype=np.int64)
-        keep = (counts <= most).all(axis=1) if len(found) else np.zeros(0, dtype=np.bool_)
+        keep = (counts <= most).all(axis=1) if found else np.zeros(0, dtype=np.bool_)
         keep &= (cpu <= room.cpu_milli) & (memory <= room.memory_bytes)
         rows = np.flatnonzero(keep)
         return Groups(
@@ -207,10 +207,7 @@ def compose(groups: Groups, room: Room) -> list[int]:
             high = price
         else:
             low = price
-        if high is not None:
-            price = (low + high) / 2
-        else:
-            price = 4 * low if low else size
+        price = (low + high) / 2 if high is not None else 4 * low if low else size
     return best
 
 
@@ -268,9 +265,10 @@ def _without_accelerators(
     order = np.argsort(size, kind="stable")
     rows, size = rows[order], size[order]
     gain = worth[rows]
+    reach = np.searchsorted(size, np.arange(CELLS + 1), side="right").tolist()
     for cell in range(1, CELLS + 1):
         table[cell] = table[cell - 1]
-        usable = int(np.searchsorted(size, cell, side="right"))
+        usable = reach[cell]
         if not usable:
             continue
         tried = table[cell - size[:usable]] + gain[:usable]

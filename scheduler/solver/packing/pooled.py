@@ -79,9 +79,7 @@ class _Model:
         self.objective.SetMaximization()
         infinity = self.solver.infinity()
         row = self.solver.Constraint
-        self.pods = [
-            row(int(low), int(high)) for low, high in zip(least, table.count, strict=True)
-        ]
+        self.pods = [row(int(low), int(high)) for low, high in zip(least, table.count, strict=True)]
         shapes = range(len(table.nodes))
         whole = (table.nodes * table.shape_accelerators).tolist()
         self.accelerators = [row(0, float(n)) for n in whole]

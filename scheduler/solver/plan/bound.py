@@ -24,6 +24,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.core.bounds import Bounds, lower_bounds
 from scheduler.core.problem import Problem
@@ -42,7 +43,7 @@ from scheduler.solver.plan.schedules import Cheapest, cheapest_schedules, cheape
 from scheduler.solver.plan.starting import first_prices
 
 BUCKETS: Final = 48
-ROUNDS: Final = 60
+ROUNDS: Final = 30
 """Rounds of column generation, at most."""
 
 SLACK: Final = 1.2
@@ -51,7 +52,7 @@ SLACK: Final = 1.2
 MOST_GROUPS: Final = 1500
 """Beyond this, jobs that are nearly alike count as alike."""
 
-CONVERGED: Final = 1e-3
+CONVERGED: Final = 2e-3
 """Share of the LP's waiting and running time that the bound may lack."""
 
 INWARD: Final = 0.3
@@ -71,8 +72,10 @@ LEAST: Final = 0.02
 EDGE: Final = 1e-6
 """Accelerators."""
 
-_TRIES: Final = 40
 FIRST_SCALES: Final = (1.0, 0.8)
+"""Multiples of first prices that the first columns come from."""
+
+_TRIES: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class Plan:
     value : Fraction
         Proved: no schedule has a lower sum of weighted completion times, in seconds.
     lp_value : float
-        Value of the LP at the end of column generation; `value` is at most about this.
+        Value of the LP, which `value` is at most about; infinite if the rounds ran out first.
     rounds : int
         Rounds of column generation.
     """
@@ -120,7 +123,8 @@ def plan_bound(
         Effort: time buckets of the plan, and rounds of column generation.
     serving : bool
         Bound only schedules that serve every request of every service: these leave less to
-        the jobs. A run that falls short of the demand may be below it.
+        the jobs. A run that falls short of the demand may be below it, and where the fleet
+        cannot serve it all, there is nothing to bound.
     """
     least = lower_bounds(problem, work, jobs)
     if not least.jobs:
@@ -213,8 +217,10 @@ def _about_last(
     return max(float((groups.ready_s + run_s).max()), first_s + step_s)
 
 
-def _carried(start: Plan, cut: Buckets) -> FloatArray:
+def _carried(start: Plan, cut: Buckets) -> FloatArray | None:
     """Return an earlier plan's prices on other buckets; nothing is priced outside it."""
+    if len(start.prices) != len(cut.supply):
+        return None
     middle = (cut.edges_s[1:] + cut.edges_s[:-1]) / 2
     at = np.searchsorted(start.edges_s, middle, side="right") - 1
     inside = (at >= 0) & (at < start.prices.shape[1])
@@ -297,11 +303,11 @@ class _Search:
             self._column(g, cost, found.usage[g])
 
     def begin(self, start: FloatArray | None) -> None:
-        """Price at first prices, at multiples of them, and at nothing."""
-        shapes = [start] if start is not None else first_prices(self.groups, self.tables, self.cut)
+        """Price at first prices or the last plan's, at a multiple of them, and at nothing."""
+        shapes = first_prices(self.groups, self.tables, self.cut)
         self.floor = FLOOR * np.max(shapes, axis=0)
         self.floor = np.maximum(self.floor, FLOOR * self.floor.max(axis=0))
-        for shape in shapes:
+        for shape in shapes if start is None else [start]:
             for scale in FIRST_SCALES:
                 self.add(*self.price(scale * shape))
         self.add(*self.price(np.zeros_like(self.best)))
@@ -313,13 +319,9 @@ class _Search:
             return False
         value = self.solver.Objective().Value() * self.unit
         duals = np.array([row.dual_value() for row in self.rows]).reshape(self.width.shape)
-        beyond = [
-            x.solution_value() + y.solution_value()
-            for x, y in zip(self.more, self.less, strict=True)
-        ]
-        at_edge = np.array(beyond).reshape(self.width.shape) > EDGE
+        at_edge = self._taken(self.more) | (self._taken(self.less) & (self.low > 0.0))
         if value - self.best_value <= CONVERGED * (value - self.ready_value):
-            if not (at_edge & (self.high > 0)).any():
+            if not at_edge.any():
                 self.lp_value = value
                 return False
             self.reach = np.where(at_edge, self.reach * GROW, self.reach)
@@ -334,6 +336,10 @@ class _Search:
         else:
             self.reach *= SHRINK
         return True
+
+    def _taken(self, variables: list[Any]) -> NDArray[np.bool_]:
+        found = np.array([variable.solution_value() for variable in variables])
+        return np.asarray(found.reshape(self.width.shape) > EDGE)
 
     def _set_box(self) -> None:
         """Let the LP have more at the upper prices, and sell what it has at the lower ones."""

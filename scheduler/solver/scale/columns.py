@@ -106,15 +106,18 @@ class PriceList:
 class GapParts:
     """Where (bound - value) / bound comes from; the three sum to the gap.
 
+    At any prices the bound exceeds an answer by the surplus that its jobs forgo and the price
+    of what they leave of the fleet. Of the fractional answer both are its convergence; what a
+    whole answer has more of either is rounding and packing.
+
     Parameters
     ----------
     convergence : float
         From the price bound to the value of the fractional answer found.
     rounding : float
-        From there to the whole answer, less what packing lost.
+        Surplus that jobs forgo for not having their best option at these prices.
     packing : float
-        Utility of whole jobs of the fractional answer for which no node or pod was left; what
-        filled the room they left counts as rounding.
+        Price of room on nodes and in pods that nothing fills.
     """
 
     convergence: float

@@ -11,7 +11,7 @@ from scheduler.core.random import stream
 from scheduler.core.workload import FloatArray
 from scheduler.solver.scale.columns import Decision, GapParts, PriceList, Round
 from scheduler.solver.scale.filling import fill_up, pack, rounded, worth
-from scheduler.solver.scale.integers import CORES, Whole, improve
+from scheduler.solver.scale.integers import CORES, Whole, improve, open_jobs
 from scheduler.solver.scale.placing import Cutting, assign
 from scheduler.solver.scale.prices import Priced, key_prices, search
 from scheduler.solver.scale.rows import JobTable, SizeTable, lifted, tables
@@ -67,14 +67,15 @@ def decide(
     cost = key_prices(jobs, priced.prices)[jobs.key]
     surplus = jobs.exact - cost
     density = surplus / np.maximum(cost, _NO_PRICE * float(jobs.exact.max()))
-    whole, value, unpacked = _rounded(table, jobs, priced, surplus, density, enough)
+    whole, value = _rounded(table, jobs, priced, surplus, density, enough)
     target = priced.bound * (1.0 - max(enough, _ROUNDING))
-    for most_jobs in CORES:
+    for step in CORES:
         if value >= target or whole.proved:
             break
+        every = open_jobs(jobs, whole.rows, surplus, priced.bound - value) <= CORES[-1]
         whole = _improved(
             table, jobs, supply, whole, surplus, density, priced.bound, priced.bound - target,
-            most_jobs, deterministic_time * most_jobs / sum(CORES),
+            CORES[-1] if every else step, deterministic_time * step / sum(CORES),
         )  # fmt: skip
         value = worth(jobs, whole.rows)
     first, nodes, counts = assign(
@@ -94,7 +95,7 @@ def decide(
         counts,
         value,
         max(priced.bound, value),
-        _parts(priced, unpacked, value),
+        _parts(priced, whole, cost, value),
         PriceList(table.slots, table.gangs, priced.prices),
         whole.proved,
     )
@@ -107,22 +108,20 @@ def _rounded(
     surplus: FloatArray,
     density: FloatArray,
     enough: float,
-) -> tuple[Whole, float, float]:
-    """Round at several thresholds until the gap is small; return the best, and what fell out.
+) -> tuple[Whole, float]:
+    """Round at several thresholds until the gap is small; return the best, and its utility.
 
     A gang that the fractional answer takes by half may be worth the cheapest jobs in its way,
     or may not: packing drops those, filling up takes others in.
     """
-    best: tuple[Whole, float, float] | None = None
+    best: tuple[Whole, float] | None = None
     for least in THRESHOLDS:
         rows = rounded(jobs, priced.choice, priced.core, priced.share, least)
-        settled = worth(jobs, rows)
         stock = pack(table, jobs, rows, surplus)
-        unpacked = settled - worth(jobs, rows)
         fill_up(stock, table, jobs, rows, density)
         value = worth(jobs, rows)
         if best is None or value > best[1]:
-            best = Whole(rows, stock, proved=False), value, unpacked
+            best = Whole(rows, stock, proved=False), value
         if priced.bound - best[1] <= enough * priced.bound:
             break
     assert best is not None
@@ -154,10 +153,14 @@ def _improved(
     return found if worth(jobs, found.rows) >= value else replace(whole, proved=found.proved)
 
 
-def _parts(priced: Priced, unpacked: float, value: float) -> GapParts:
+def _parts(priced: Priced, whole: Whole, cost: FloatArray, value: float) -> GapParts:
     if priced.bound <= 0:
         return GapParts(0.0, 0.0, 0.0)
-    convergence, packing = priced.bound - priced.value, unpacked
+    used = float(cost[whole.rows[whole.rows >= 0]].sum())
+    settled = priced.choice[priced.choice >= 0]
+    used_in_part = float(cost[settled].sum() + cost[priced.core] @ priced.share)
+    convergence = priced.bound - priced.value
+    packing = used_in_part - used
     rounding = priced.value - value - packing
     return GapParts(convergence / priced.bound, rounding / priced.bound, packing / priced.bound)
 

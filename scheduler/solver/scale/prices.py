@@ -34,27 +34,10 @@ CORE_JOBS: Final = 1000
 smaller box."""
 
 ROOMY: Final = 3
+"""An LP of fewer than one in so many of the jobs it could hold has room for wider boxes."""
+
 _TURNS: Final = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Surplus:
-    """Each job's best option at given prices.
-
-    Parameters
-    ----------
-    value : ndarray of float64, shape (rows,)
-        Surplus of every option.
-    row : ndarray of int64, shape (jobs kept,)
-        Row of the best option; -1 where none is worth its price.
-    best, second : ndarray of float64, shape (jobs kept,)
-        Surplus of the best choice and of the next best; not starting counts as one, of 0.
-    """
-
-    value: FloatArray
-    row: IntArray
-    best: FloatArray
-    second: FloatArray
+"""LPs, at most; about eight are usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +90,6 @@ def bound_at(table: SizeTable, jobs: JobTable, prices: FloatArray) -> float:
     return float(best.sum()) + supply(table, prices)
 
 
-def surplus_at(jobs: JobTable, prices: FloatArray) -> Surplus:
-    """Return the best and second-best choice of every job."""
-    value = jobs.exact - key_prices(jobs, prices)[jobs.key]
-    best = np.maximum.reduceat(value, jobs.first)
-    is_best = np.flatnonzero(value == best[jobs.row_job])
-    first = np.diff(jobs.row_job[is_best], prepend=-1) > 0
-    row = is_best[first]
-    others = value.copy()
-    others[row] = -np.inf
-    second = np.maximum.reduceat(others, jobs.first)
-    starts = best > 0.0
-    return Surplus(
-        value,
-        np.where(starts, row, -1),
-        np.maximum(best, 0.0),
-        np.where(starts, np.maximum(second, 0.0), best),
-    )
-
-
 def search(
     table: SizeTable,
     jobs: JobTable,
@@ -171,10 +135,16 @@ def search(
         width = width * np.where(tight, GROW if room else 1.0, 1.0 if room else SHRINK)
         width = np.where(answer.at_edge, width * GROW, width)
     if last is None:  # no LP of all open jobs had an answer: best choices at the prices
-        surplus = surplus_at(jobs, best)
-        none = np.zeros(0, dtype=np.int64)
-        settled = float(jobs.exact[surplus.row[surplus.row >= 0]].sum())
-        return Priced(best.reshape(shape), best_bound, settled, surplus.row, none, np.zeros(0))
+        opened = _open(table, jobs, best, np.zeros_like(width), rng)
+        none = np.zeros(len(opened.core.rows))
+        return Priced(
+            best.reshape(shape),
+            best_bound,
+            opened.settled_value,
+            opened.choice,
+            opened.core.rows,
+            none,
+        )
     opened, answer = last
     value = opened.settled_value + answer.value
     return Priced(

@@ -68,11 +68,12 @@ def throughput_bound(instance: SpreadInstance) -> float:
             return high
         if low > 0 and spare(low) < 0:
             continue  # convex in between: negative throughout
+        enough, much = low, high
         for _ in range(200):
-            middle = (low + high) / 2
-            low, high = (middle, high) if spare(middle) >= 0 else (low, middle)
-        if high > 0 and low > 0:
-            return high
+            middle = (enough + much) / 2
+            enough, much = (middle, much) if spare(middle) >= 0 else (enough, middle)
+        if enough > 0:
+            return much
     return 0.0
 
 
@@ -86,9 +87,7 @@ def flow_bound(instance: SpreadInstance, flow: float) -> tuple[float, str]:
     flow : float
         Reached by some placement; where the bound meets it to `TOLERANCE`, it is optimal.
     """
-    high = min(
-        throughput_bound(instance), float(instance.source.sum()), float(instance.sink.sum())
-    )
+    high = min(throughput_bound(instance), float(instance.source.sum()), float(instance.sink.sum()))
     name = "throughput of all machines"
     low = flow * (1 + TOLERANCE / 2)
     if low >= high:
@@ -171,9 +170,7 @@ class _Covers:
             self.columns += new
         return True
 
-    def _limit(
-        self, prices: Sequence[float], alone: float, both: float, shared: int
-    ) -> float:
+    def _limit(self, prices: Sequence[float], alone: float, both: float, shared: int) -> float:
         """Return the layers that no mix of covers exceeds, by the prices of the machines."""
         worth = math.fsum(p * len(g.machines) for p, g in zip(prices, self.groups, strict=True))
         if shared * both > worth * (1 + _SLACK):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -30,10 +29,6 @@ class FlowMeter:
 
     def flow(self, intervals: Sequence[Interval]) -> float:
         """Return tokens/s from source to sink."""
-        value, _ = self._solve(intervals)
-        return value
-
-    def _solve(self, intervals: Sequence[Interval]) -> tuple[float, Any]:
         from ortools.graph.python import max_flow
 
         self.evaluations += 1
@@ -53,13 +48,13 @@ class FlowMeter:
         most = [rate[used], instance.links[tails, heads], instance.source[first]]
         capacity = np.concatenate([*most, instance.sink[last]])
         if not len(first) or not len(last):
-            return 0.0, None
+            return 0.0
         solver = max_flow.SimpleMaxFlow()
         units = np.floor(np.minimum(capacity, 1e12) / GRAIN + 1e-6).astype(np.int64)
         solver.add_arcs_with_capacity(tail, head, units)
         if solver.solve(2 * n, 2 * n + 1) != solver.OPTIMAL:
-            return 0.0, None
-        return solver.optimal_flow() * GRAIN, solver
+            return 0.0
+        return float(solver.optimal_flow() * GRAIN)
 
     def depth(self, intervals: Sequence[Interval]) -> int:
         """Return the fewest machines on a path from source to sink (0: there is none)."""

@@ -37,7 +37,7 @@ def regions_of(instance: SpreadInstance, flow: float) -> tuple[int, ...]:
 
     Regions are numbered by their first machine.
     """
-    fat = (instance.links >= flow) & (instance.links.T >= flow)
+    fat = np.minimum(instance.links, instance.links.T) >= flow
     region = [-1] * len(instance)
     count = 0
     for first in range(len(instance)):

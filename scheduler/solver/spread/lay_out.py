@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,8 +14,8 @@ from scheduler.solver.spread.segments import Chain, Segment
 Stage = tuple[tuple[int, ...], int]
 """Machines that hold the same layers, and how many."""
 
-_MOVES = 4000
-_WARMTH = 0.05
+_MOVES = 12_000
+_WARMTH = 0.3
 """Start temperature of the wiring search, as a share of the flow."""
 
 
@@ -94,78 +95,86 @@ def wire(
 ) -> list[Stage]:
     """Return the stages with machines, and stages, exchanged until their links carry `flow`.
 
-    A descent with random moves on the flow that the links of neighbouring stages lack: equal
-    machines change places, or a machine with one that is not used, or two stages do.
+    Annealing on the flow that the links of neighbouring stages lack: a machine changes places
+    with an equal one, in use or not, or two stages do.
     """
-    links = instance.links.tolist()
-    now = [list(machines) for machines, _ in stages]
-    layers = [held for _, held in stages]
-    at = {m: i for i, machines in enumerate(now) for m in machines}
-    group_of = {m: g for g, group in enumerate(groups) for m in group.machines}
-    rates = {m: [instance.rates[m][min(k, len(instance.rates[m])) - 1] for k in layers] for m in at}
+    wiring = _Wiring(instance, groups, stages, flow)
+    for step in range(_MOVES):
+        if wiring.total <= 0:
+            break
+        wiring.try_move(rng, _WARMTH * flow * (1 - step / _MOVES))
+    return wiring.stages()
 
-    def lack(i: int) -> float:
-        """Return what the links from stage `i` to the next lack."""
-        if not 0 <= i < len(now) - 1:
-            return 0.0
-        out = [sum(links[a][b] for b in now[i + 1]) for a in now[i]]
-        into = [sum(links[a][b] for a in now[i]) for b in now[i + 1]]
-        sent = sum(min(c, rate(a, i)) for c, a in zip(out, now[i], strict=True))
-        got = sum(min(c, rate(b, i + 1)) for c, b in zip(into, now[i + 1], strict=True))
-        return max(0.0, flow - min(sent, got))
 
-    def rate(m: int, i: int) -> float:
-        if m not in rates:
-            own = instance.rates[m]
-            rates[m] = [own[min(k, len(own)) - 1] for k in layers]
-        return rates[m][i]
+class _Wiring:
+    """Stages under exchange."""
 
-    def swap(i: int, j: int, a: int, b: int) -> None:
-        """Exchange machine `a` of stage `i` with `b` of stage `j` (-1: not used)."""
+    def __init__(
+        self,
+        instance: SpreadInstance,
+        groups: Sequence[Group],
+        stages: Sequence[Stage],
+        flow: float,
+    ) -> None:
+        self._links: list[list[float]] = instance.links.tolist()
+        self._rates = instance.rates
+        self._equal = {m: group.machines for group in groups for m in group.machines}
+        self._flow = flow
+        self._now = [list(machines) for machines, _ in stages]
+        self._layers = [held for _, held in stages]
+        self._at = {m: i for i, machines in enumerate(self._now) for m in machines}
+        self.total = math.fsum(self._lack(i) for i in range(len(self._now)))
+
+    def stages(self) -> list[Stage]:
+        """Return the stages as they are now."""
+        return [(tuple(m), held) for m, held in zip(self._now, self._layers, strict=True)]
+
+    def try_move(self, rng: np.random.Generator, warmth: float) -> None:
+        """Draw an exchange and keep it if it helps, or by luck while it is warm."""
+        a = int(rng.integers(len(self._rates)))
+        i = self._at.get(a, -1)
+        whole = rng.random() < 0.3
+        draw = int(rng.integers(1 << 30))
+        equal = self._equal[a]
+        b = self._now[draw % len(self._now)][0] if whole else equal[draw % len(equal)]
+        j = self._at.get(b, -1)
+        if i < 0 or i == j:
+            return
+        near = sorted({i - 1, i, j - 1, j} if j >= 0 else {i - 1, i})
+        before = math.fsum(self._lack(t) for t in near)
+        self._exchange(i, j, a, b, whole=whole)
+        after = math.fsum(self._lack(t) for t in near)
+        if after > before and rng.random() >= math.exp((before - after) / max(warmth, 1e-9)):
+            self._exchange(i, j, b, a, whole=whole)
+            return
+        self.total += after - before
+        for machine in (a, b):
+            self._at.pop(machine, None)
+        for t in (i, j):
+            if t >= 0:
+                self._at.update(dict.fromkeys(self._now[t], t))
+
+    def _exchange(self, i: int, j: int, a: int, b: int, *, whole: bool) -> None:
+        """Exchange machine `a` of stage `i` with `b` of stage `j` (-1: not used), or the stages."""
+        now, layers = self._now, self._layers
+        if whole:
+            now[i], now[j], layers[i], layers[j] = now[j], now[i], layers[j], layers[i]
+            return
         now[i][now[i].index(a)] = b
         if j >= 0:
             now[j][now[j].index(b)] = a
 
-    total = sum(lack(i) for i in range(len(now)))
-    for step in range(_MOVES):
-        if total <= 0:
-            break
-        a = int(rng.integers(len(instance)))
-        i = at.get(a, -1)
-        if i < 0:
-            continue
-        whole = rng.random() < 0.3
-        if whole:
-            b = now[int(rng.integers(len(now)))][0]
-        else:
-            members = groups[group_of[a]].machines
-            b = members[int(rng.integers(len(members)))]
-        j = at.get(b, -1)
-        if i == j:
-            continue
-        touched = {i - 1, i, j - 1, j} if j >= 0 else {i - 1, i}
-        before = sum(lack(t) for t in sorted(touched))
-        if whole:
-            now[i], now[j], layers[i], layers[j] = now[j], now[i], layers[j], layers[i]
-            rates.clear()
-        else:
-            swap(i, j, a, b)
-        after = sum(lack(t) for t in sorted(touched))
-        warmth = _WARMTH * flow * (1 - step / _MOVES)
-        if after > before and rng.random() >= np.exp((before - after) / max(warmth, 1e-9)):
-            if whole:
-                now[i], now[j], layers[i], layers[j] = now[j], now[i], layers[j], layers[i]
-                rates.clear()
-            else:
-                swap(i, j, b, a)
-            continue
-        total += after - before
-        if whole:
-            at.update({m: i for m in now[i]} | {m: j for m in now[j]})
-        else:
-            at[b] = i
-            if j >= 0:
-                at[a] = j
-            else:
-                del at[a]
-    return [(tuple(machines), held) for machines, held in zip(now, layers, strict=True)]
+    def _lack(self, i: int) -> float:
+        """Return what the links from stage `i` to the next lack."""
+        if not 0 <= i < len(self._now) - 1:
+            return 0.0
+        out, into = self._now[i], self._now[i + 1]
+        links = [[self._links[a][b] for b in into] for a in out]
+        sent = sum(min(sum(row), self._rate(a, i)) for a, row in zip(out, links, strict=True))
+        columns = zip(*links, strict=True)
+        got = sum(min(sum(c), self._rate(b, i + 1)) for b, c in zip(into, columns, strict=True))
+        return float(max(0.0, self._flow - min(sent, got)))
+
+    def _rate(self, machine: int, stage: int) -> float:
+        rates = self._rates[machine]
+        return float(rates[min(self._layers[stage], len(rates)) - 1])

@@ -16,7 +16,7 @@ MOST_MACHINES = 5
 """Machines of one segment."""
 
 MOST_SEGMENT_KINDS = 6000
-_DETERMINISTIC_TIME = 0.3
+_DETERMINISTIC_TIME = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +180,7 @@ def chain_at(
             return None
         model.add_exactly_one(options)
     flat = [
-        (b, j)
-        for bs, js in zip(taken, junctions, strict=True)
-        for b, j in zip(bs, js, strict=True)
+        (b, j) for bs, js in zip(taken, junctions, strict=True) for b, j in zip(bs, js, strict=True)
     ]
     for g, group in enumerate(groups):
         used = [(x, n) for x, s in zip(times, segments, strict=True) for h, n in s.counts if h == g]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations, permutations
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations, islice, pairwise, permutations
 
 import numpy as np
 
@@ -28,7 +30,13 @@ from scheduler.solver.spread.segments import (
 PRECISION = 1e-4
 """Relative step at which the search for the highest flow of a chain stops."""
 
+COARSE = 3e-3
+"""The same for chains that cross regions, which the local search refines."""
+
 MOST_REGIONS = 4
+MOST_SOLVES = 60
+"""Integer programs for the chains through one set of regions."""
+
 MOST_ORDERS = 24
 EVALUATIONS = 20_000
 """Max-flows of the local search."""
@@ -43,6 +51,18 @@ class _Search:
     high: float
     rng: np.random.Generator
     plans: list[SpreadPlan] = field(default_factory=list)
+    solves: int = 0
+    _junctions: dict[tuple[int, int, float], list[Junction]] = field(default_factory=dict)
+
+    def junctions(
+        self, groups: Sequence[Group], sender: int, receiver: int, flow: float
+    ) -> list[Junction]:
+        """Return the ways from region to region at `flow`, looked up once."""
+        key = (sender, receiver, flow)
+        if key not in self._junctions:
+            found = junctions_between(self.instance, groups, sender, receiver, flow)
+            self._junctions[key] = found
+        return self._junctions[key]
 
     def keep(self, intervals: Sequence[Interval]) -> SpreadPlan:
         """Measure a placement and remember it."""
@@ -93,12 +113,14 @@ def solve_spread(
     bound, name = flow_bound(instance, best.flow)
     if best.flow < bound * (1 - TOLERANCE):
         rng = stream(seed, "spread")
-        intervals, _ = improve(
-            instance, search.meter, best.intervals, rng, evaluations, bound * (1 - TOLERANCE)
-        )
+        enough = bound * (1 - TOLERANCE)
+        intervals, _ = improve(instance, search.meter, best.intervals, rng, evaluations, enough)
         best = max(best, search.keep(intervals), key=lambda p: p.flow)
     if front:
         _shallower(search, best)
+    # of plans that carry as much, the one of fewest stages
+    same = [p for p in search.plans if p.flow >= best.flow * (1 - TOLERANCE)]
+    best = min(same, key=lambda p: (p.depth, -p.flow), default=best)
     status = Status.OPTIMAL if best.flow >= bound * (1 - TOLERANCE) else Status.FEASIBLE
     return SpreadAnswer(best, max(bound, best.flow), name, status, _front(search.plans))
 
@@ -113,15 +135,16 @@ def _front(plans: Iterable[SpreadPlan]) -> tuple[SpreadPlan, ...]:
 
 
 def _highest(
-    attempt: Callable[[float], tuple[float, int] | None], low: float, high: float
+    attempt: Callable[[float], float | None],
+    low: float,
+    high: float,
+    precision: float = PRECISION,
 ) -> None:
     """Raise the target flow by halving until it cannot be met; `attempt` keeps what it finds."""
     top = high
-    while high > max(low, 1e-3 * top) * (1 + PRECISION):
+    while high > max(low, 1e-3 * top) * (1 + precision):
         middle = (low + high) / 2
-        got = attempt(middle)
-        if got is not None:
-            low = max(low, got[0])
+        low = max(low, attempt(middle) or 0.0)
         if low < middle * (1 - TOLERANCE):
             high = middle
 
@@ -136,108 +159,157 @@ def _chain(
     *,
     most_depth: int | None = None,
     width: int = 1,
-) -> tuple[float, int] | None:
-    """Keep a chain at `flow` and return what it carries, and its depth; None: there is none."""
+) -> float | None:
+    """Keep a chain at `flow` and return what it carries; None: there is none."""
     segments = [s for s in segments_at(groups, flow) if s.machines >= width]
     layers = search.instance.layers
     short = most_depth is not None
     chain = chain_at(groups, segments, layers, most_depth=most_depth, shortest=short)
-    if chain is None:
-        return None
-    plan = search.keep_chain(groups, chain, flow)
-    return plan.flow, chain.depth
+    return None if chain is None else search.keep_chain(groups, chain, flow).flow
 
 
 def _best_chain(search: _Search) -> None:
     groups = groups_of(search.instance, (0,) * len(search.instance))
     if _chain(search, groups, search.high * (1 - 1e-9)) is None:
-        _highest(lambda flow: _chain(search, groups, flow), 0.0, search.high)
-
-
-def _shallower(search: _Search, best: SpreadPlan) -> None:
-    """Look for plans of fewer and fewer stages."""
-    region = regions_of(search.instance, search.high)
-    if max(region) or not best.depth:
-        return
-    groups = groups_of(search.instance, (0,) * len(search.instance))
-    high, depth = best.flow, best.depth
-    while depth > 1:
-        depth -= 1
-        known = max((p.flow for p in search.plans if p.depth <= depth), default=0.0)
-        _highest(
-            lambda flow, d=depth: _chain(search, groups, flow, most_depth=d), known, high
-        )
-        within = [p for p in search.plans if p.depth <= depth]
-        if not within:
-            return
-        top = max(within, key=lambda p: (p.flow, -p.depth))
-        high, depth = top.flow, min(depth, top.depth)
-
-
-# --- several regions: chains that cross, side by side ----------------------------------------------
-
-
-def _best_over_regions(search: _Search, region: Sequence[int]) -> None:
-    """Keep the best chain of every subset of regions, and the best sets of disjoint chains."""
-    instance = search.instance
-    groups = groups_of(instance, tuple(region))
-    count = max(region) + 1
-    if count > MOST_REGIONS:
-        _ignoring_links(search)
-        return
-    best: dict[frozenset[int], SpreadPlan] = {}
-    for size in range(1, count + 1):
-        for chosen in combinations(range(count), size):
-            plan = _best_crossing(search, groups, chosen)
-            if plan is not None:
-                best[frozenset(chosen)] = plan
-    for one, other in combinations(best, 2):
-        if not one & other:
-            pairs = zip(best[one].intervals, best[other].intervals, strict=True)
-            search.keep([a if a[1] else b for a, b in pairs])
-
-
-def _best_crossing(
-    search: _Search, groups: Sequence[Group], regions: Sequence[int]
-) -> SpreadPlan | None:
-    """Keep and return the best chain through all of `regions`, in any order."""
-    instance = search.instance
-    inside = [m for g in groups if g.region in regions for m in g.machines]
-    if sum(len(instance.rates[m]) for m in inside) < instance.layers:
-        return None
-    found: list[SpreadPlan] = []
-    orders = list(permutations(regions))[:MOST_ORDERS]
-
-    def attempt(flow: float) -> tuple[float, int] | None:
-        inside = [g for g, group in enumerate(groups) if group.region in regions]
-        segments = [s for s in segments_at(groups, flow) if s.counts[0][0] in inside]
-        known: dict[tuple[int, int], list[Junction]] = {}
-        got: SpreadPlan | None = None
-        for order in list(orders):
-            crossings = []
-            for pair in zip(order, order[1:], strict=False):
-                if pair not in known:
-                    known[pair] = junctions_between(instance, groups, *pair, flow)
-                crossings.append(known[pair])
-            chain = chain_at(groups, segments, instance.layers, junctions=crossings)
-            if chain is None:
-                continue
-            plan = search.keep_chain(groups, chain, flow, order)
-            found.append(plan)
-            if got is None or plan.flow > got.flow:
-                got = plan
-            if plan.flow >= flow * (1 - TOLERANCE):
-                orders.remove(order)
-                orders.insert(0, order)  # what worked is tried first next time
-                break
-        return None if got is None else (got.flow, got.depth)
-
-    _highest(attempt, 0.0, search.high)
-    return max(found, key=lambda p: p.flow, default=None)
+        _highest(partial(_chain, search, groups), 0.0, search.high)
 
 
 def _ignoring_links(search: _Search) -> None:
     """Keep chains of ever wider segments, wired as their links allow."""
     groups = groups_of(search.instance, (0,) * len(search.instance))
     for width in range(1, MOST_MACHINES):
-        _highest(lambda flow, w=width: _chain(search, groups, flow, width=w), 0.0, search.high)
+        _highest(partial(_chain, search, groups, width=width), 0.0, search.high)
+
+
+# --- several regions: chains that cross, side by side --------------------------------------------
+
+
+def _best_over_regions(search: _Search, region: Sequence[int]) -> None:
+    """Keep the best chain of every subset of regions, and the best pairs of disjoint chains."""
+    groups = groups_of(search.instance, tuple(region))
+    count = max(region) + 1
+    if count > MOST_REGIONS:
+        _ignoring_links(search)
+        return
+    best: dict[frozenset[int], SpreadPlan] = {}
+    everywhere = frozenset(range(count))
+    for size in range(count, 0, -1):
+        for chosen in combinations(range(count), size):
+            inside = frozenset(chosen)
+            reached = max((p.flow for p in search.plans), default=0.0)
+            both = (_within(search, groups, s) for s in (inside, everywhere - inside))
+            if inside != everywhere and math.fsum(both) <= reached:
+                continue  # not even beside the best chain of the other regions
+            plan = _best_crossing(search, groups, chosen)
+            if plan is not None:
+                best[inside] = plan
+    for one, other in combinations(best, 2):
+        if not one & other:
+            pairs = zip(best[one].intervals, best[other].intervals, strict=True)
+            search.keep([a if a[1] else b for a, b in pairs])
+
+
+def _within(search: _Search, groups: Sequence[Group], regions: frozenset[int]) -> float:
+    """Return a bound on what machines of `regions` alone can carry."""
+    instance = search.instance
+    inside = sorted(m for g in groups if g.region in regions for m in g.machines)
+    if not inside:
+        return 0.0
+    return throughput_bound(replace(instance, rates=tuple(instance.rates[m] for m in inside)))
+
+
+def _best_crossing(
+    search: _Search,
+    groups: Sequence[Group],
+    regions: Sequence[int],
+    *,
+    most_depth: int | None = None,
+    high: float | None = None,
+) -> SpreadPlan | None:
+    """Keep and return the best chain through all of `regions`, in any order."""
+    rates = search.instance.rates
+    inside = [m for g in groups if g.region in regions for m in g.machines]
+    if sum(len(rates[m]) for m in inside) < search.instance.layers:
+        return None
+    crossing = _Crossing(search, groups, regions, most_depth)
+    top = high or search.high
+    _highest(crossing.attempt, 0.0, min(top, _within(search, groups, frozenset(regions))), COARSE)
+    return max(crossing.found, key=lambda p: p.flow, default=None)
+
+
+class _Crossing:
+    """Chains through given regions."""
+
+    def __init__(
+        self,
+        search: _Search,
+        groups: Sequence[Group],
+        regions: Sequence[int],
+        most_depth: int | None,
+    ) -> None:
+        self._search = search
+        self._groups = groups
+        self._regions = frozenset(regions)
+        self._orders = list(islice(permutations(regions), MOST_ORDERS))
+        self._most_depth = most_depth
+        self._most_solves = search.solves + MOST_SOLVES
+        self.found: list[SpreadPlan] = []
+
+    def attempt(self, flow: float) -> float | None:
+        """Keep chains at `flow` and return the most that one of them carries."""
+        groups, instance = self._groups, self._search.instance
+        segments = [
+            s for s in segments_at(groups, flow) if groups[s.counts[0][0]].region in self._regions
+        ]
+        best: float | None = None
+        for order in list(self._orders):
+            if self._search.solves >= self._most_solves:
+                break
+            self._search.solves += 1
+            pairs = list(pairwise(order))
+            crossings = [
+                self._search.junctions(groups, sender, receiver, flow) for sender, receiver in pairs
+            ]
+            chain = chain_at(
+                groups,
+                segments,
+                instance.layers,
+                junctions=crossings,
+                most_depth=self._most_depth,
+            )
+            if chain is None:
+                continue
+            plan = self._search.keep_chain(groups, chain, flow, order)
+            self.found.append(plan)
+            best = max(best or 0.0, plan.flow)
+            if plan.flow >= flow * (1 - TOLERANCE):
+                self._orders.remove(order)
+                self._orders.insert(0, order)  # what worked is tried first next time
+                break
+        return best
+
+
+# --- fewer stages --------------------------------------------------------------------------------
+
+
+def _shallower(search: _Search, best: SpreadPlan) -> None:
+    """Look for plans of fewer and fewer stages."""
+    region = regions_of(search.instance, search.high)
+    count = max(region) + 1
+    one = count == 1
+    if not best.depth or (not one and count > MOST_REGIONS):
+        return
+    groups = groups_of(search.instance, region)
+    high, depth = best.flow, best.depth
+    while depth > 1:
+        depth -= 1
+        known = max((p.flow for p in search.plans if p.depth <= depth), default=0.0)
+        if one:
+            _highest(partial(_chain, search, groups, most_depth=depth), known, high)
+        else:
+            _best_crossing(search, groups, range(count), most_depth=depth, high=high)
+        within = [p for p in search.plans if p.depth <= depth]
+        if not within:
+            return
+        top = max(within, key=lambda p: (p.flow, -p.depth))
+        high, depth = top.flow, min(depth, top.depth)

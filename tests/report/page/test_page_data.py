@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,10 +19,18 @@ from scheduler.core.problem import Problem
 from scheduler.core.run import Placement, Run
 from scheduler.core.units import US_PER_S
 from scheduler.io.catalogue import accelerators
+from scheduler.physics.interconnect import TIERS
 from scheduler.report.page.bins import Bins, bins_for
 from scheduler.report.page.blocks import largest_blocks
-from scheduler.report.page.books import ledger_over_time
-from scheduler.report.page.details import balances, bars, details_of, fleet_of, queue_over_time
+from scheduler.report.page.books import ledger_over_time, reconciled
+from scheduler.report.page.details import (
+    balances,
+    bars,
+    details_of,
+    fleet_of,
+    queue_over_time,
+    rounds_of,
+)
 from scheduler.report.page.history import history_of
 from scheduler.report.page.interconnect import Network
 from scheduler.report.page.power import energy_over_time
@@ -88,6 +97,23 @@ class TestBooks:
         )
         assert by_pool.min() > -1e-6
 
+    @pytest.mark.parametrize("seed", range(4))
+    def test_hours_that_are_not_exact_are_brought_into_line(self, seed: int) -> None:
+        problem, run = random_run(seed)
+        bins = Bins(max(1, run.ledger_end_us // 7), run.ledger_end_us)
+        exact = ledger_over_time(history_of(problem, run, run.ledger_end_us), bins)
+        rng = np.random.default_rng(seed)
+        wrong = exact * rng.uniform(0.7, 1.3, exact.shape)
+        wrong *= exact.sum(axis=1, keepdims=True) / np.maximum(
+            wrong.sum(axis=1, keepdims=True), 1e-12
+        )
+        assert balances(wrong, run) > 1e-3
+        fitted = reconciled(wrong, run)
+        assert balances(fitted, run) < 1e-4
+        assert fitted.min() >= 0
+        np.testing.assert_allclose(fitted.sum(axis=1), exact.sum(axis=1), rtol=1e-3, atol=1e-3)
+        assert reconciled(exact, run) is exact
+
     @pytest.mark.parametrize("seed", range(8))
     def test_the_blocks_sum_to_the_idle_time(self, seed: int) -> None:
         problem, run = random_run(seed)
@@ -151,6 +177,29 @@ class TestColumns:
         assert first == details_of(small_problem, small_run).data
         assert first["balances"] < 1e-6
 
+    def test_prices_are_means_of_hours_in_percent_of_the_highest(
+        self, small_problem: Problem, small_run: Run
+    ) -> None:
+        hour_us = 3600 * US_PER_S
+        run = replace(
+            small_run,
+            horizon_us=24 * hour_us,
+            rounds={
+                "at_s": (0.0, 1800.0, 7200.0),
+                "gap": (0.5, math.inf, 0.0),
+                f"price {small_problem.types[0]}": (4.0, 2.0, 1.0),
+                f"price {small_problem.types[1]}": (0.0, 0.0, 3.0),
+            },
+        )
+        found = rounds_of(small_problem, run, US_PER_S)
+        assert found is not None
+        assert found["at"] == [0, 1800, 7200]
+        assert found["gap"] == [0.5, None, 0.0]
+        first, second = found["prices"]
+        assert first[:4] == pytest.approx([100.0, 66.67, 33.33, 33.33])  # of a mean of 3
+        assert second[:4] == pytest.approx([0.0, 0.0, 100.0, 100.0])
+        assert rounds_of(small_problem, small_run, US_PER_S) is None
+
     def test_rows_are_nested_domains(self, small_problem: Problem) -> None:
         drawn = fleet_of(small_problem, Network(small_problem.cluster))
         assert sorted(drawn["rows"]) == list(range(len(small_problem.cluster.nodes)))
@@ -193,6 +242,22 @@ class TestLinks:
         names = {network.trunks[t].name for t, _ in network.crossed(hold((0, 1), (8, 8), None))}
         assert names == {"n0 up", "n1 up"}
         assert network.crossed(hold((0,), (8,), None)) == []
+
+    def test_a_gang_inside_a_wide_scale_up_domain_uses_its_links_alone(self) -> None:
+        """Racks of 72 in trays of 4: whole trays can fill their links; the cards stay idle."""
+        nodes = tuple(Node(f"n{i}", "GB200", 4, 9e11, 5e10) for i in range(36))
+        types = {"GB200": accelerators()["GB200"]}
+        fabric = Fabric("rail", nodes_per_leaf=18)
+        cluster = Cluster("c", "", types, (Pod("p", "s", nodes, fabric),), (Site("s"),))
+        network = Network(cluster)
+        inside = network.crossed(hold((0, 1), (4, 4), None))
+        assert {TIERS[network.trunks[t].tier] for t, _ in inside} == {"scaleup"}
+        loads = [sent / network.trunks[t].bytes_per_s for t, sent in inside]
+        assert loads == pytest.approx([1.0, 1.0])
+        racks = network.crossed(hold(tuple(range(36)), (4,) * 36, None))
+        above = [s / network.trunks[t].bytes_per_s for t, s in racks
+                 if TIERS[network.trunks[t].tier] != "scaleup"]  # fmt: skip
+        assert max(above) == pytest.approx(1.0)  # without a taper, whole racks fill their cables
 
     def test_neighbours_of_a_torus_use_the_cable_between_them(self) -> None:
         name = "H100-SXM"

@@ -55,6 +55,14 @@ function cut(pen, text, width) {
   return low ? `${text.slice(0, low)}…` : "";
 }
 
+// The same from the front: names of nodes differ in their ends.
+function cutFront(pen, text, width) {
+  if (pen.measureText(text).width <= width) return text;
+  let from = 1;
+  while (from < text.length && pen.measureText(`…${text.slice(from)}`).width > width) from++;
+  return from < text.length ? `…${text.slice(from)}` : "";
+}
+
 function timeAxis(pen, c, { left, width, y, from, to, tick, font }) {
   const { step, at } = timeTicks(from * tick, to * tick, Math.max(2, width / (6 * font)));
   pen.fillStyle = c.soft;

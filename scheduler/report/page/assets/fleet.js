@@ -103,8 +103,10 @@ function fleetView(app) {
         pen.globalAlpha = on ? 1 : load > 0.02 ? 0.25 + 0.75 * Math.min(1, load) : many ? 0.25 : 0.6;
         pen.lineWidth = on ? 2.5 : load > 1 ? 2 : many ? 0.5 : 1;
         pen.beginPath();
-        pen.moveTo(x(d.edges[e]), y(d.edges[e]));
-        pen.lineTo(x(d.edges[e + 1]), y(d.edges[e + 1]));
+        const [xa, ya, xb, yb] = [x(d.edges[e]), y(d.edges[e]), x(d.edges[e + 1]), y(d.edges[e + 1])];
+        pen.moveTo(xa, ya);
+        if (Math.abs(ya - yb) < 1) pen.quadraticCurveTo((xa + xb) / 2, ya + (d.edges[e] < hosts ? -1 : 1) * Math.min(2.4 * rem(), 0.14 * Math.abs(xa - xb)), xb, yb);
+        else pen.lineTo(xb, yb);
         pen.stroke();
       }
       pen.globalAlpha = 1;

@@ -35,6 +35,7 @@ function digits(value) {
 
 function number(value, most = digits(value)) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  if (value && Math.abs(value) < 0.01) return value.toPrecision(2);
   return value.toLocaleString("en", { minimumFractionDigits: Math.min(most, digits(value) || 0), maximumFractionDigits: most });
 }
 
@@ -91,6 +92,16 @@ function niceTop(value) {
   if (!(value > 0)) return 1;
   const base = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 2.5, 5, 10].map((f) => f * base).find((v) => v >= value);
+}
+
+// A memory of what a view was last drawn for: true where nothing of it has changed.
+function memory() {
+  let last = null;
+  return (...now) => {
+    const same = last !== null && now.every((value, i) => value === last[i]);
+    last = now;
+    return same;
+  };
 }
 
 function say(text) {

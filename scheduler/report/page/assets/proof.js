@@ -1,16 +1,17 @@
 // Energy by site and hour, and what proves the figures.
 
 function energyView(app) {
+  const drawn = memory();
   return {
     section: "power",
     update() {
-      if (!app.run) return;
+      if (!app.run || drawn(app.run, app.filter.from, app.filter.to, innerWidth)) return;
       const { energy } = app.run;
       const sites = app.data.fleet.sites;
       const cards = [["kwh", "Energy", "kWh", "at the hosts, before PUE"], ["usd", "Cost", "USD", "of the facility's energy, by the tariff of the hour"], ["co2_kg", "Carbon", "kg CO₂", "of the facility's energy, by the grid of the hour"]]
         .filter(([name]) => energy[name].some((row) => row.some((v) => v > 0)))
         .map(([name, title, unit, note]) => () => energyCard(app, energy[name], sites, title, unit, note));
-      if (app.run.rounds && app.run.rounds.prices.some((row) => row)) cards.push(() => priceCard(app));
+      if (app.run.rounds && app.run.rounds.prices) cards.push(() => priceCard(app));
       $("energy").replaceChildren(...cards.map((card) => card()));
     },
   };
@@ -39,16 +40,15 @@ function energyCard(app, rows, sites, title, unit, note) {
   const bars = `per ${bin * run.tick_s === 3600 ? "hour" : duration(bin * run.tick_s)}`;
   return el("div", { class: "card" },
     el("h3", {}, `${title}: ${number(all)} ${unit}`), el("p", { class: "note" }, `${unit} ${bars}, ${note}.`),
-    plot(parts, { box: $("energy").firstElementChild || { clientWidth: $("energy").clientWidth / 3 }, width, height, top, label: `${title} in ${unit} ${bars}: ${number(all)} in all, most ${number(Math.max(...sums))}`, run, from: 0, to: run.end }),
+    plot(parts, { box: energyBox(), width, height, top, label: `${title} in ${unit} ${bars}: ${number(all)} in all, most ${number(Math.max(...sums))}`, run, from: 0, to: run.end }),
     el("div", { class: "key" }, ...rows.map((_, s) => el("span", {}, swatch(`var(--k${s % 7})`), named(sites[s]), ` ${number(totals[s])}`))));
 }
 
-// Step curves of the optimizer's rounds: rows of values by instant, null where there is none.
-function roundsChart(app, rows, colours, label, box) {
+// Step curves: rows of values by instant, null where there is none.
+function stepChart(app, at, rows, colours, label, box) {
   const { run } = app;
   const width = 1000;
   const height = 140;
-  const { at } = run.rounds;
   const top = niceTop(Math.max(...rows.flat().filter((v) => v !== null), 1e-12));
   const x = (tick) => ((Math.min(tick, run.end) / run.end) * width).toFixed(1);
   const y = (v) => (height - (v / top) * height).toFixed(1);
@@ -62,19 +62,28 @@ function roundsChart(app, rows, colours, label, box) {
 
 function priceCard(app) {
   const { run, data } = app;
-  const priced = run.rounds.prices.map((row, t) => ({ row, t })).filter(({ row }) => row);
-  const colours = priced.map(({ t }) => `var(--k${t % 7})`);
+  const { prices, bin } = run.rounds;
+  const colours = prices.map((_, t) => `var(--k${t % 7})`);
+  const mean = (row) => row.reduce((a, b) => a + b, 0) / row.length;
   return el("div", { class: "card" },
-    el("h3", {}, "Prices of the plan"), el("p", { class: "note" }, "What one more accelerator of each type was worth to the optimizer, round by round: job weight over remaining seconds."),
-    roundsChart(app, priced.map(({ row }) => row), colours, "Price of an accelerator by type over time", $("energy").firstElementChild || $("energy")),
-    el("div", { class: "key" }, ...priced.map(({ t }, i) => el("span", {}, swatch(colours[i]), named(data.types[t])))));
+    el("h3", {}, "Prices of the plan"), el("p", { class: "note" }, "What one more accelerator of each type was worth to the optimizer, mean of each hour, in percent of the highest."),
+    stepChart(app, prices[0].map((_, b) => b * bin), prices, colours, `Price of an accelerator by type over time; means ${prices.map((row, t) => `${data.types[t]} ${number(mean(row))} %`).join(", ")}`, energyBox()),
+    el("div", { class: "key" }, ...prices.map((row, t) => el("span", {}, swatch(colours[t]), named(data.types[t]), ` mean ${number(mean(row))} %`))));
+}
+
+// Something as wide as one of the cards will be.
+function energyBox() {
+  const all = $("energy").clientWidth;
+  return { clientWidth: all / Math.max(1, Math.floor(all / (27 * rem()))) - 4 * rem() };
 }
 
 function proofView(app) {
+  const drawn = memory();
   return {
     section: "proof",
     update() {
       const { policy, run, data } = app;
+      if (drawn(policy, run, innerWidth)) return;
       const f = policy.figures;
       const facts = [];
       const add = (name, ...value) => facts.push(el("dt", {}, name), el("dd", {}, ...value));
@@ -98,7 +107,7 @@ function proofView(app) {
       card.replaceChildren(el("dl", { class: "facts" }, ...facts));
       if (run && run.rounds) card.append(el("h3", {}, "Gap of the optimizer's rounds over time"),
         el("p", { class: "note" }, "How far each round's answer lay below its bound at most, in percent of it."),
-        roundsChart(app, [run.rounds.gap.map((v) => (v === null ? null : 100 * v))], ["var(--k0)"], "Gap of each round in percent over time", card));
+        stepChart(app, run.rounds.at, [run.rounds.gap.map((v) => (v === null ? null : 100 * v))], ["var(--k0)"], "Gap of each round in percent over time", card));
     },
   };
 }

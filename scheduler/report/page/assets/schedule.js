@@ -181,7 +181,7 @@ function scheduleView(app) {
     pen.fillStyle = c.soft;
     state.rows.forEach((row, r) => {
       const y = (r + 0.5) * g.rowHeight - state.top;
-      if (y > 0 && y < g.height) pen.fillText(cut(pen, row.name, g.names - 4), g.left - 6, y);
+      if (y > 0 && y < g.height) pen.fillText(cutFront(pen, row.name, g.names - 4), g.left - 6, y);
     });
   }
 

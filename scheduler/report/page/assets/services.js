@@ -1,10 +1,11 @@
 // Services as bands: demand, the capacity that serves, and the headroom between them.
 
 function servicesView(app) {
+  const drawn = memory();
   return {
     section: "schedule",
     update() {
-      if (!app.run) return;
+      if (!app.run || drawn(app.run, app.filter.from, app.filter.to, innerWidth)) return;
       $("services").replaceChildren(...app.run.services.map((s) => serviceCard(app, s)));
     },
   };

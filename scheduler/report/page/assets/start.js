@@ -25,6 +25,7 @@ function start(data) {
   const model = { data, open: [] };
   const dirty = new Set();
   const inSight = new Set();
+  let settling = 0;
 
   function open() {
     const name = app.policy.policy;
@@ -40,6 +41,21 @@ function start(data) {
     flush();
     chips();
     document.body.dataset.filterMs = (performance.now() - t).toFixed(1);
+    delete document.body.dataset.settled;
+    clearTimeout(settling);
+    settling = setTimeout(settle, 0);
+  }
+
+  // What is out of sight follows, one view at a time, so that nothing moves when it is reached.
+  function settle() {
+    const [view] = dirty;
+    if (!view) {
+      document.body.dataset.settled = "1";
+      return;
+    }
+    dirty.delete(view);
+    view.update();
+    settling = setTimeout(settle, 0);
   }
 
   function flush(all = false) {
