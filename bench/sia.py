@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.machine import machine_facts
 from scheduler.core.adaptive import AdaptiveProblem, AdaptiveRun
-from scheduler.core.errors import Fault, InputError
+from scheduler.core.errors import Fault, InfeasibleError, InputError
 from scheduler.core.ledger import IDLE_CAUSES, WASTE_CAUSES, Cause, Ledger
 from scheduler.io.sia import DEFAULT_GROUPS, parse_groups, read_sia
 from scheduler.physics.adaptive_tables import Tables
@@ -158,7 +158,10 @@ def _cases(
         objective=settings["objective"],
     )
     information, rates = settings["information"], settings["rates"]
-    result = simulate_adaptive(problem, policy, agents, information=information, rates=rates)
+    try:
+        result = simulate_adaptive(problem, policy, agents, information=information, rates=rates)
+    except InfeasibleError as error:
+        raise InputError([Fault(str(error), problem.name)]) from error
     seconds = time.process_time() - start
     violations = verify_adaptive(problem, result, rigid=policy.rigid)
     books = _booked(adaptive_ledger(problem, result, rigid=policy.rigid))

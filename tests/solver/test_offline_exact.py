@@ -12,10 +12,19 @@ import pytest
 from random_problems import random_problem
 
 from scheduler.core.cluster import Outage
+from scheduler.core.errors import InfeasibleError
+from scheduler.core.metrics import metrics_of
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Allocation, Placement, Status
 from scheduler.core.units import us_from_s
-from scheduler.solver.offline import OBJECTIVES, objective_value, solve_offline
+from scheduler.simulate import simulate
+from scheduler.solver.offline import (
+    OBJECTIVES,
+    general_bound,
+    objective_value,
+    search,
+    solve_offline,
+)
 from scheduler.solver.offline.model import Limits
 from scheduler.verify import verify_schedule
 
@@ -191,4 +200,98 @@ def test_optimum_equals_brute_force(block: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(4, 8))
 def test_optimum_equals_brute_force_on_many(block: int) -> None:
-    check_block(10_000 * block, 30, 600)
+    check_block(10_000 * block, 60, 400)
+
+
+def test_bounds_hold_for_what_policies_reach() -> None:
+    """The general bound for every run; the proved one for those that do not preempt."""
+    for _, problem, _ in tiny_problems(90_000, 8, 10**6):
+        for name in OBJECTIVES:
+            proved = solve_offline(problem, name, limits=QUICK).schedule
+            for policy in ("fifo", "srtf", "optimizer"):
+                run = simulate(problem, policy)
+                if len(run.finished_us) < len(problem.workload.jobs):
+                    continue
+                value = objective_value(problem, name, run.allocations)
+                assert general_bound(problem, name) <= value * (1 + 1e-9)
+                if len(run.allocations) == len(run.finished_us):
+                    assert proved.bound <= value * (1 + 1e-9)
+
+
+def test_objectives_are_those_of_the_metrics() -> None:
+    for _, problem, _ in tiny_problems(95_000, 8, 10**6):
+        run = simulate(problem, "fifo")
+        if len(run.finished_us) < len(problem.workload.jobs):
+            continue
+        figures = metrics_of(problem, run)
+        found = {name: objective_value(problem, name, run.allocations) for name in OBJECTIVES}
+        assert found["mean_jct"] == pytest.approx(figures.mean_jct_s)
+        assert found["makespan"] == pytest.approx(figures.makespan_s)
+        assert found["energy"] == pytest.approx(figures.energy_j)
+        if not math.isnan(figures.mean_tardiness_s):
+            assert found["tardiness"] == pytest.approx(figures.mean_tardiness_s)
+        jobs = problem.workload.jobs
+        spans = [run.finished_us[j] / 1e6 - jobs.release_s[j] for j in range(len(jobs))]
+        weighted = float(np.average(spans, weights=jobs.weight))
+        assert found["weighted_completion"] == pytest.approx(weighted, abs=1e-5)
+
+
+def middling_problem(seed: int) -> Problem:
+    """Power caps and ten jobs or so: more than the model knows of and proves at once."""
+    rng = np.random.default_rng(seed)
+    while True:
+        problem = random_problem(rng)
+        able = [bool(problem.modes[c]) for c in problem.workload.jobs.class_index.tolist()]
+        if sum(able) >= 8 and any(s.power_cap_w for s in problem.cluster.sites):
+            workload = replace(problem.workload, services=())
+            return replace(problem, workload=workload, service_modes=())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rules_outside_the_model_are_kept(seed: int) -> None:
+    problem = middling_problem(seed)
+    run = simulate(problem, "fifo")
+    able = [bool(problem.modes[c]) for c in problem.workload.jobs.class_index.tolist()]
+    if len(run.finished_us) < sum(able):
+        pytest.skip("a job that the power cap forbids for ever")
+    for name in ("mean_jct", "makespan"):
+        answer = solve_offline(problem, name, known=[("fifo", run.allocations)], limits=Limits(0.3))
+        assert not verify_schedule(problem, answer.schedule)
+        assert answer.schedule.bound <= answer.schedule.objective
+        assert answer.schedule.objective <= answer.first_objective
+        again = solve_offline(problem, name, known=[("fifo", run.allocations)], limits=Limits(0.3))
+        assert again == answer
+
+
+def test_windows_of_repair_improve_a_poor_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the whole model and the greedy plans out of reach, repair alone lowers FIFO's."""
+    monkeypatch.setattr(search, "MODEL_SLOTS", 0)
+    monkeypatch.setattr(search, "GREEDY_WORK", 0)
+    better = 0
+    for _, problem, _ in tiny_problems(70_000, 12, 10**6):
+        run = simulate(problem, "fifo")
+        if len(run.finished_us) < len(problem.workload.jobs):
+            continue
+        known = [("fifo", run.allocations)]
+        answer = solve_offline(problem, "mean_jct", known=known, limits=Limits(0.2))
+        assert not verify_schedule(problem, answer.schedule)
+        better += answer.schedule.objective < answer.first_objective
+    assert better
+
+
+def one_job(**changes: object) -> Problem:
+    problem = next(p for _, p, _ in tiny_problems(0, 1, 120))
+    jobs = replace(problem.workload.jobs, **changes)  # type: ignore[arg-type]
+    return replace(problem, workload=replace(problem.workload, jobs=jobs))
+
+
+def test_jobs_that_can_never_run_are_named() -> None:
+    n = len(one_job().workload.jobs)
+    short = one_job(limit_s=np.full(n, 1e-3), after=())
+    with pytest.raises(InfeasibleError, match=r"job job\d+ runs for .* its time limit is 0.001 s"):
+        solve_offline(short, "mean_jct", limits=QUICK)
+    problem = one_job(after=())
+    down = tuple(Outage(n.id, 0.0, math.inf) for n in problem.cluster.nodes)
+    dark = replace(problem, cluster=replace(problem.cluster, outages=down))
+    with pytest.raises(InfeasibleError, match=r"no schedule completes .*: job\d+$"):
+        solve_offline(dark, "makespan", limits=QUICK)

@@ -177,5 +177,5 @@ def best_fill(table: PackingTable, priced: NDArray[Any]) -> NDArray[Any]:
     if not len(sizes):
         return np.zeros(len(table.nodes), dtype=priced.dtype)
     columns = [priced[:, shares & (table.share_milli == z)].max(axis=1) for z in sizes]
-    best, _ = ShareKnapsack(sizes).best(np.column_stack(columns))
-    return best[-1]
+    best: NDArray[Any] = ShareKnapsack(sizes).best(np.column_stack(columns))[0]
+    return np.asarray(best[-1])

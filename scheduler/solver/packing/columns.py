@@ -31,6 +31,8 @@ CLOSE: Final = 1e-4
 
 _OWN: Final = 0.3  # weight of the master's prices, beside those of the pooled relaxation
 _NOISE: Final = 0.2
+_FIRST_PHASE: Final = 0.55  # of the time, when pricing for the whole cluster ends
+_ALL_PHASES: Final = 0.9  # of the time, when pricing ends altogether
 _STALL: Final = 6  # rounds of little gain after which pricing ends
 _LITTLE: Final = 2e-5  # of the accelerators
 _STEP: Final = 0.2  # of the nodes left, fixed at least each time
@@ -83,7 +85,7 @@ class ColumnGeneration:
     rng : Generator
         Orders and noise in whole fillings.
     out_of_time : callable
-        Asked between steps; once true, the answer at hand is finished.
+        Whether a share of the time has passed; asked between steps.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class ColumnGeneration:
         pooled: Pooled,
         bound_milli: float,
         rng: np.random.Generator,
-        out_of_time: Callable[[], bool],
+        out_of_time: Callable[[float], bool],
     ) -> None:
         self.table, self.pooled, self.bound_milli = table, pooled, bound_milli
         self.rng, self.out_of_time = rng, out_of_time
@@ -101,6 +103,7 @@ class ColumnGeneration:
         self.demand = table.demand_milli
         self.rest = Rest(least.copy(), table.count.copy(), table.nodes.copy())
         self.master = self._new_master()
+        self.time_share = _FIRST_PHASE
         self.value_milli = 0.0
         self.patterns_made = 0
 
@@ -111,6 +114,7 @@ class ColumnGeneration:
         """Return whole numbers of nodes for patterns that respect the number of pods."""
         self._cover(self.pooled.prices.pod, self.pooled.taken)
         answer = self._improve(ROUNDS, self.bound_milli)
+        self.time_share = _ALL_PHASES
         self.value_milli = answer.value
         fixed: list[Filling] = []
         while self.rest.nodes.any() and self.rest.most.any():
@@ -130,7 +134,7 @@ class ColumnGeneration:
         values = [answer.value]
         for turn in range(rounds):
             stalled = len(values) > _STALL and answer.value < values[-1 - _STALL] + little
-            if stalled or answer.value >= close or self.out_of_time():
+            if stalled or answer.value >= close or self.out_of_time(self.time_share):
                 break
             found = 0
             for own in (_OWN, 1.0) if turn else (1.0,):
@@ -168,7 +172,7 @@ class ColumnGeneration:
             mine = left.copy()
             if limit is not None:
                 mine = np.minimum(mine, np.ceil(limit[s] - _TINY).astype(np.int64))
-            while nodes[s] and not self.out_of_time():
+            while nodes[s] and not self.out_of_time(self.time_share):
                 pattern = self.filler.fill(s, worth, mine, self.filler.room(s))
                 if not pattern:
                     break

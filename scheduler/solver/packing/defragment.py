@@ -21,7 +21,7 @@ from scheduler.solver.packing.table import tabulate
 MOST_AT_ONCE: Final = 8
 """Pods moved for one that comes in, at most."""
 
-NODES_TRIED: Final = 8
+NODES_TRIED: Final = 16
 """Nodes looked at for a class at each level of gain per move, after the last success."""
 
 BRANCHES: Final = 3
@@ -107,6 +107,7 @@ class _Search:
         self.demand = demand[self.classes]
         self.ways: dict[tuple[int, int], tuple[int, ...]] = {}
         self.cost = np.full((len(self.classes), len(self.table.shape_of)), _NO_WAY, dtype=np.int64)
+        self.largest = np.zeros_like(self.cost)  # share among the pods in the way
         for node in range(len(self.table.shape_of)):
             self._look(node)
 
@@ -137,6 +138,7 @@ class _Search:
             if way is not None and len(way) <= MOST_AT_ONCE:
                 self.ways[row, node] = way
                 self.cost[row, node] = len(way)
+                self.largest[row, node] = max((self.share[p] for p in way), default=0)
 
     def _in_the_way(self, pod: int, view: _NodeView) -> tuple[int, ...] | None:
         """Return few pods of a node without which another fits; None: not found."""
@@ -156,8 +158,10 @@ class _Search:
         return self._with_room(pod, chosen, view)
 
     def _weight(self, pods: list[int]) -> int:
-        """Return how many pods an accelerator is held by; several-accelerator pods stay."""
-        return _NO_WAY if any(self.wide[p] > 1 for p in pods) else len(pods)
+        """Return how hard an accelerator is to empty: by its largest share, then by pods."""
+        if any(self.wide[p] > 1 for p in pods):
+            return _NO_WAY
+        return (WHOLE_MILLI + 1) * max((self.share[p] for p in pods), default=0) + len(pods)
 
     def _fewest(self, pods: list[int], need: int) -> tuple[int, ...] | None:
         """Return the fewest sharers that free so much of an accelerator, the smallest ones."""
@@ -203,9 +207,8 @@ class _Search:
         for _, moves, row in by_gain:
             tried: set[int] = set()
             while moves <= moves_left and self.waiting[self.classes[row]]:
-                order = np.argsort(self.cost[row], kind="stable")[: NODES_TRIED + len(tried)]
-                node = next((n for n in order.tolist() if n not in tried), None)
-                if node is None or self.cost[row, node] > moves or len(tried) >= NODES_TRIED:
+                node = self._easiest(row, moves, tried)
+                if node is None or len(tried) >= NODES_TRIED:
                     break
                 tried.add(node)
                 moved = self._admit(row, node, moves)
@@ -213,6 +216,16 @@ class _Search:
                     moves_left -= moved
                     tried.clear()
                     yield moved, int(self.demand[row])
+
+    def _easiest(self, row: int, moves: int, tried: set[int]) -> int | None:
+        """Return the node, not tried yet, where the pods in the way are smallest and fewest."""
+        usable = self.cost[row] <= moves
+        usable[sorted(tried)] = False
+        nodes = np.flatnonzero(usable)
+        if not len(nodes):
+            return None
+        order = np.lexsort((self.cost[row, nodes], self.largest[row, nodes]))
+        return int(nodes[order[0]])
 
     def _admit(self, row: int, node: int, moves: int) -> int | None:
         """Carry a step out within so many moves; None, and all as before, if it takes more."""
@@ -275,7 +288,8 @@ class _Search:
         found = np.flatnonzero(fits)
         found = found[np.argsort(share[found], kind="stable")]
         _, first = np.unique(kind[found], return_index=True)
-        return others[found[np.sort(first)]][:BRANCHES].tolist()
+        chosen: list[int] = others[found[np.sort(first)]][:BRANCHES].tolist()
+        return chosen
 
 
 class _Undo:

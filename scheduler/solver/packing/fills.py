@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.core.packing import WHOLE_MILLI
-from scheduler.core.workload import FloatArray, IntArray
+from scheduler.core.workload import IntArray
 
 
 class ShareKnapsack:
@@ -27,7 +30,7 @@ class ShareKnapsack:
         self.cells = WHOLE_MILLI // self.unit
         self.steps = sizes // self.unit
 
-    def best(self, worth: FloatArray | IntArray) -> tuple[FloatArray | IntArray, IntArray]:
+    def best(self, worth: NDArray[Any]) -> tuple[NDArray[Any], IntArray]:
         """Return the best worth within each number of cells, and the size that comes last.
 
         Parameters

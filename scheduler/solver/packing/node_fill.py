@@ -34,6 +34,9 @@ _PRICE_POINTS: Final = (
 )
 """Prices of CPU and memory, in accelerators for what a node has of them per accelerator."""
 
+_PLENTY: Final = 16
+"""Pods of a class, from which on it is as good as endless for one node."""
+
 _MEMORY_TRIES: Final = 5
 _TINY: Final = 1e-9
 _NEVER: Final = -1e15
@@ -127,6 +130,7 @@ class NodeFiller:
         usable = table.fits[shape] & (most > 0) & (worth > _TINY)
         usable &= table.accelerators <= room.accelerators
         usable &= (table.cpu_milli <= room.cpu_milli) & (table.memory_bytes <= room.memory_bytes)
+        usable[usable] = ~self._dominated(np.flatnonzero(usable), worth, most)
         found: dict[Group, None] = {}
         for c in np.flatnonzero(usable & ~table.shares).tolist():
             found[c,] = None
@@ -150,6 +154,23 @@ class NodeFiller:
             memory[rows],
             counts[rows] @ worth,
         )
+
+    def _dominated(self, rows: IntArray, worth: FloatArray, most: IntArray) -> NDArray[np.bool_]:
+        """Return which classes another one of as many pods beats, for the same accelerators."""
+        table = self.table
+
+        def above(column: FloatArray | IntArray) -> NDArray[np.bool_]:
+            values = column[rows]
+            return np.asarray(values[:, None] >= values, dtype=np.bool_)
+
+        beats = above(worth) & above(-table.cpu_milli) & above(-table.memory_bytes)
+        plenty = np.minimum(most, _PLENTY)
+        beats &= above(plenty)
+        for column in (table.accelerators, table.share_milli):
+            beats &= column[rows][:, None] == column[rows]
+        beats &= ~beats.T | np.tri(len(rows), k=-1, dtype=np.bool_).T  # of equal ones, the first
+        np.fill_diagonal(beats, val=False)
+        return np.asarray(beats.any(axis=0), dtype=np.bool_)
 
     def _shared(self, shape: int, worth: FloatArray) -> list[Group]:
         """Return fills of one accelerator: the best with each class, at each price point."""

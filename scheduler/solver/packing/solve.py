@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +19,6 @@ from scheduler.solver.packing.pooled import solve_pooled
 from scheduler.solver.packing.table import PackingTable, tabulate
 
 POLICY: Final = "patterns"
-_SHARE_OF_TIME: Final = 0.9  # after which what is there is finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def pack_by_patterns(
     P. C. Gilmore, R. E. Gomory, "A linear programming approach to the cutting-stock problem",
     Operations Research 9, 1961, for patterns priced by knapsacks.
     """
-    end = math.inf if time_limit_s is None else time.monotonic() + _SHARE_OF_TIME * time_limit_s
+    late = _Clock(time_limit_s)
     table = tabulate(problem, arrivals)
     quick = quick_bound(table, *_types(problem, arrivals))
     cluster = Cluster(table)
@@ -113,7 +111,6 @@ def pack_by_patterns(
     free = min(quick, int(proved_bound(table, pooled.prices, nobody)))
     if bound < free:
         free = min(free, int(proved_bound(table, solve_pooled(table, nobody).prices, nobody)))
-    late = _Clock(end)
     rng = stream(seed, "packing-patterns")
     search = ColumnGeneration(table, least, pooled, float(bound), rng, late)
     _lay_out(cluster, search.fillings())
@@ -150,15 +147,18 @@ def bound_of_keeping(problem: PackingProblem, arrivals: IntArray, keep: NDArray[
 
 
 class _Clock:
-    """Tells whether it is late, and remembers having said so."""
+    """Tells whether a share of the time has passed, and remembers having said so."""
 
-    def __init__(self, end: float) -> None:
-        self._end = end
+    def __init__(self, limit_s: float | None) -> None:
+        self._start, self._limit_s = time.monotonic(), limit_s
         self.was_late = False
 
-    def __call__(self) -> bool:
-        self.was_late = self.was_late or time.monotonic() > self._end
-        return self.was_late
+    def __call__(self, share: float) -> bool:
+        if self._limit_s is not None:
+            late = time.monotonic() > self._start + share * self._limit_s
+            self.was_late = self.was_late or late
+            return late
+        return False
 
 
 def _types(problem: PackingProblem, arrivals: IntArray) -> tuple[Any, Any]:

@@ -59,7 +59,8 @@ class PackingTable:
     @property
     def shares(self) -> NDArray[np.bool_]:
         """Whether pods of each class share an accelerator. Shape (classes,)."""
-        return (self.accelerators == 1) & (self.share_milli < WHOLE_MILLI)
+        sharing = (self.accelerators == 1) & (self.share_milli < WHOLE_MILLI)
+        return np.asarray(sharing, dtype=np.bool_)
 
     def without_accelerators(self) -> IntArray:
         """Return, by class, the pods that ask for no accelerator; 0 for the other classes."""
