@@ -36,6 +36,9 @@ smaller box."""
 ROOMY: Final = 3
 """An LP of fewer than one in so many of the jobs it could hold has room for wider boxes."""
 
+STALLED: Final = 1e-6
+"""Three LPs of all open jobs in a row that improve the bound by less than this share end it."""
+
 _TURNS: Final = 24
 """LPs, at most; about eight are usual."""
 
@@ -116,6 +119,7 @@ def search(
         prices, width = np.maximum(start.ravel(), 0.0), np.full(table.used.size, WARM_BOX)
     best, best_bound = prices, bound_at(table, jobs, prices.reshape(shape))
     last: tuple[_Open, CoreAnswer] | None = None
+    stalled = 0
     for _ in range(_TURNS):
         opened = _open(table, jobs, best, width, rng)
         answer = solve_core(table, jobs, rows, opened.core)
@@ -124,11 +128,12 @@ def search(
             continue
         found = lifted(table, answer.prices.reshape(shape)).ravel()
         bound = bound_at(table, jobs, found.reshape(shape))
+        stalled = stalled + 1 if bound > best_bound * (1.0 - STALLED) and opened.whole else 0
         if bound < best_bound:
             best, best_bound = found, bound
         if opened.whole:
             last = opened, answer
-            if not answer.at_edge.any():
+            if not answer.at_edge.any() or stalled == 3:
                 break
         tight = np.repeat(answer.at_edge.reshape(shape).any(axis=1), shape[1])
         room = ROOMY * opened.jobs < CORE_JOBS
