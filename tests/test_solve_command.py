@@ -21,11 +21,11 @@ title: Eight jobs
 classes:
   - {name: big, run_time: {reference: A100-80GB-SXM}, gang: 16, accelerators: [A100-80GB-SXM]}
   - {name: mid, run_time: {reference: A100-80GB-SXM}, gang: 4, accelerators: [A100-80GB-SXM]}
-  - {name: any, run_time: {reference: A100-80GB-SXM}, gang: 4}
+  - {name: own, run_time: {reference: T4}, gang: 8, accelerators: [T4]}
 jobs:
   - {id: b, class: big, run_time: 2 h, release: 10 min, every: 3 h, count: 2}
   - {id: m, class: mid, run_time: 1 h, release: 0 s, every: 20 min, count: 3}
-  - {id: t, class: any, run_time: 1 h, release: 5 min, every: 15 min, count: 3}
+  - {id: t, class: own, run_time: 1 h, release: 5 min, every: 15 min, count: 3}
 """
 
 
@@ -77,7 +77,7 @@ def test_the_text_says_what_holds_for_what(call: Call, eight: tuple[Path, Path])
 def test_a_larger_case_is_at_least_as_good_as_the_policies(
     call: Call, small_files: tuple[Path, Path]
 ) -> None:
-    code, out, err = call("solve", *small_files, "--time-limit", "1 s", "--json")
+    code, out, err = call("solve", *small_files, "--time-limit", "0.5 s", "--json")
     assert code == 0, err
     found = json.loads(out)
     assert found["planned"] == 40
@@ -134,7 +134,7 @@ def test_jobs_without_a_mode_are_left_out_by_name(
     call: Call, eight: tuple[Path, Path], tmp_path: Path
 ) -> None:
     other = tmp_path / "other.yaml"
-    other.write_text(EIGHT.replace("gang: 4}", "gang: 4, accelerators: [H100-SXM]}"))
+    other.write_text(EIGHT.replace("gang: 8, accelerators: [T4]", "gang: 8, accelerators: [H100-SXM]"))
     code, out, err = call("solve", eight[0], other, "--time-limit", "1 s", "--json")
     assert code == 0, err
     assert json.loads(out)["planned"] == 5

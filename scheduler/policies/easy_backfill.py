@@ -40,12 +40,12 @@ class EasyBackfill:
         failed: set[int] = set()
         passed: set[int] = set()
         for job in islice(self._queue.jobs, 1, 1 + BACKFILL_DEPTH):
-            c = view.class_of(job)
-            if c in failed:
+            want = view.want_of(job)
+            if want in failed:
                 continue
             found = view.find(job, "first")
             if found is None:
-                failed.add(c)
+                failed.add(want)
                 continue
             mode, placement = found
             if view.now_us + view.run_s(job, mode) * 1e6 > shadow_us:

@@ -37,8 +37,8 @@ class BestEffortFifo:
         for job in islice(self._queue.jobs, DEPTH):
             if not any(view.occupancy.type_free):
                 break
-            c = view.class_of(job)
-            if c in failed:
+            want = view.want_of(job)
+            if want in failed:
                 continue
             found = self._flavour(view, job)
             if found is not None:
@@ -47,7 +47,7 @@ class BestEffortFifo:
             elif self.strict:
                 break
             else:
-                failed.add(c)
+                failed.add(want)
         if admitted:
             jobs = self._queue.jobs
             self._queue.jobs = type(jobs)(job for job in jobs if job not in admitted)
@@ -59,7 +59,7 @@ class BestEffortFifo:
         order = sorted(range(len(modes)), key=lambda m: (modes[m].type_index, m))
         for m in order:
             if len(modes[m].groups) == 1:
-                placement = view.place(modes[m], "first")
+                placement = view.place_job(job, m, "first")
                 if placement is not None:
                     return m, placement
         return None

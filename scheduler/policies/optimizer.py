@@ -6,6 +6,7 @@ import heapq
 from itertools import islice
 
 from scheduler.core.problem import Mode, fleet_rates
+from scheduler.core.run import Placement
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.policies.autoscale import Autoscale
 from scheduler.policies.round_log import RoundLog
@@ -61,7 +62,8 @@ class Optimizer:
     mode's rate, restart included. A long job grows urgent as its slack before the drain
     horizon (the time in which the fleet could finish everything it knows of) runs out, so
     that favouring short jobs does not leave long ones for the end. Each round maximises the
-    total worth under the exact placement rules and reports its bound.
+    total worth under the exact placement rules and reports its bound. Where quotas, labels,
+    reservations or hosts limit who may start where, it starts jobs but preempts none.
     """
 
     def __init__(self) -> None:
@@ -115,8 +117,8 @@ class Optimizer:
                 heapq.heappush(order, (*following, c))
 
     def _start(self, view: View, job: int) -> bool:
-        for m, mode in self._shapes[view.class_of(job)]:
-            placement = view.place(mode)
+        for m, _ in self._shapes[view.class_of(job)]:
+            placement = view.place_job(job, m)
             if placement is not None:
                 view.start(job, m, placement)
                 return True
@@ -171,21 +173,25 @@ class Optimizer:
 
     def _fluid_share(self, view: View, job: int) -> float:
         """Return the share of the fleet that the job occupies if spread over all of it."""
-        c = view.class_of(job)
-        return view.modes(job)[0].rate / self._fleet_rate[c]
+        modes = view.modes(job)
+        return modes[0].rate / self._fleet_rate[view.class_of(job)] if modes else 0.0
 
     def _waiting(self, view: View, urgent: list[int]) -> list[Candidate]:
         chosen: dict[int, None] = {}
         capacity = sum(view.problem.capacity())
-        for c, entries in self._queues.heads(view).items():
-            least = min(m.count for m in view.problem.modes[c])
-            for _, job in islice(entries, min(MOST_HEADS, 4 + capacity // least)):
+        for entries in self._queues.heads(view).values():
+            first = next(entries)[1]
+            least = min((m.count for m in view.modes(first)), default=capacity)
+            chosen[first] = None
+            for _, job in islice(entries, min(MOST_HEADS, 4 + capacity // least) - 1):
                 chosen[job] = None
         chosen.update(dict.fromkeys(urgent))
         return [Candidate(job, self._options(view, job)) for job in chosen]
 
     def _running(self, view: View, *, contended: bool) -> list[Candidate]:
-        candidates = []
+        candidates: list[Candidate] = []
+        if view.restricted:  # what a preemption frees may be barred to who should have it
+            return candidates
         for job, running in view.running.items():
             if not view.preemptible(job):
                 continue
@@ -232,8 +238,15 @@ class Optimizer:
             if candidate.held is not None and candidate.job not in kept:
                 view.stop(candidate.job)
         for job, mode, placement in answer.starts:
+            # the round knows capacity only, not who may use it
+            if view.restricted and not self._may_start(view, job, mode, placement):
+                continue
             if view.power_allows(view.modes(job)[mode], placement):
                 view.start(job, mode, placement)
+
+    @staticmethod
+    def _may_start(view: View, job: int, mode: int, placement: Placement) -> bool:
+        return view.occupancy.fits(placement) and view.may_start(job, mode, placement)
 
 
 def _shortlist(modes: tuple[Mode, ...]) -> list[tuple[int, Mode]]:

@@ -331,7 +331,8 @@ class _Nodes:
 
     def wanted(self, view: View, job: int) -> int:
         """Return how many nodes the job asks for."""
-        return len(self._shapes(view, job)[0].parts)
+        shapes = self._shapes(view, job)
+        return len(shapes[0].parts) if shapes else 1
 
     def free_now(self, view: View) -> list[int]:
         """Return free accelerators by node, to be changed at will."""
@@ -352,9 +353,14 @@ class _Nodes:
             if nodes is not None:
                 placement = Placement(tuple(nodes), tuple(nodes.values()))
                 mode = self._mode_of(view, job, shape, placement)
-                if mode >= 0 and view.power_allows(view.modes(job)[mode], placement):
+                if mode >= 0 and self._allowed(view, job, mode, placement):
                     return mode, placement
         return None
+
+    @staticmethod
+    def _allowed(view: View, job: int, mode: int, placement: Placement) -> bool:
+        allowed = view.may_start(job, mode, placement)
+        return allowed and view.power_allows(view.modes(job)[mode], placement)
 
     def _shapes(self, view: View, job: int) -> list[_Shape]:
         """Return what the job may ask for: a type, and a part for each node; fastest first."""

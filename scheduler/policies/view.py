@@ -281,6 +281,11 @@ class View:
             used_us[self._tenant_of[job]] += count * (self.now_us - running.start_us)
         return [us / US_PER_S for us in used_us]
 
+    @property
+    def restricted(self) -> bool:
+        """Whether quotas, labels, reservations, hosts or neighbours limit who may start where."""
+        return self._access is not None
+
     def want_of(self, job: int) -> int:
         """Return a number that jobs share which may use the same modes and nodes now.
 

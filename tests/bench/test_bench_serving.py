@@ -54,6 +54,7 @@ def test_helix_tells_flow_bound_depth_and_placement(
     assert case["front"][0]["depth"] == case["depth"]
 
 
+@pytest.mark.slow
 def test_helix_on_the_published_instances(capsys: pytest.CaptureFixture[str]) -> None:
     if not (SHARED / "peers" / "helix" / "instances.json").exists():
         pytest.skip("needs the shared reference data beside the checkout")
@@ -101,6 +102,7 @@ def test_melange_is_never_dearer_than_the_peers_program(
         assert case["two_steps"]["cost"] <= case["two_steps"]["machines_for_the_peak_all_day"]
 
 
+@pytest.mark.slow
 def test_melange_on_the_published_cases(capsys: pytest.CaptureFixture[str]) -> None:
     folder = SHARED / "peers" / "melange"
     if not (folder / "cases.json").exists():

@@ -244,7 +244,8 @@ def middling_problem(seed: int) -> Problem:
         able = [bool(problem.modes[c]) for c in problem.workload.jobs.class_index.tolist()]
         if sum(able) >= 8 and any(s.power_cap_w for s in problem.cluster.sites):
             workload = replace(problem.workload, services=())
-            return replace(problem, workload=workload, service_modes=())
+            cluster = replace(problem.cluster, outages=())
+            return replace(problem, cluster=cluster, workload=workload, service_modes=())
 
 
 @pytest.mark.parametrize("seed", range(4))

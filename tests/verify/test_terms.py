@@ -16,7 +16,16 @@ from scheduler.core.units import US_PER_S
 from scheduler.simulate import simulate
 from scheduler.verify import recompute_idle, verify_run, verify_schedule
 
-POLICIES = ("fifo", "easy_backfill", "best_fit", "srtf", "mover")
+POLICIES = (
+    "fifo",
+    "easy_backfill",
+    "best_fit",
+    "srtf",
+    "optimizer",
+    "slurm",
+    "kueue_strict",
+    "mover",
+)
 
 
 def play(seed: int, policy: str, only: str | None = None) -> tuple[Problem, Run]:

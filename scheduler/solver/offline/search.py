@@ -36,6 +36,9 @@ WINDOW_NODES: Final = 24
 WINDOW_TIME: Final = 0.5
 """Jobs and nodes of a window of repair, and its deterministic time."""
 
+WINDOW_COST: Final = 0.03
+"""Counted for every window at least: building it takes time that CP-SAT does not count."""
+
 _SAME: Final = 1e-6
 """Relative difference of objective and bound that counts as none (as the verifier's)."""
 
@@ -161,6 +164,8 @@ _MODEL: Final = "interval model, which holds for non-preemptive schedules"
 
 
 def _met(objective: float, bound: float) -> bool:
+    if math.isinf(objective):  # nothing is known yet
+        return False
     return objective - bound <= 0.5 * _SAME * max(1.0, abs(objective))
 
 
@@ -264,7 +269,7 @@ def _repair(
             limits, deterministic_time=time, seconds=None, workers=1
         ))  # fmt: skip
         windows += 1
-        spent += max(answer.deterministic_time, 0.01)  # building a window takes time too
+        spent += max(answer.deterministic_time, WINDOW_COST)
         if answer.plan is None:
             dull += 1
         else:
