@@ -248,20 +248,19 @@ def middling_problem(seed: int) -> Problem:
             return replace(problem, cluster=cluster, workload=workload, service_modes=())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_rules_outside_the_model_are_kept(seed: int) -> None:
     problem = middling_problem(seed)
     run = simulate(problem, "fifo")
     able = [bool(problem.modes[c]) for c in problem.workload.jobs.class_index.tolist()]
     if len(run.finished_us) < sum(able):
         pytest.skip("a job that the power cap forbids for ever")
-    for name in ("mean_jct", "makespan"):
-        answer = solve_offline(problem, name, known=[("fifo", run.allocations)], limits=Limits(0.3))
-        assert not verify_schedule(problem, answer.schedule)
-        assert answer.schedule.bound <= answer.schedule.objective
-        assert answer.schedule.objective <= answer.first_objective
-        again = solve_offline(problem, name, known=[("fifo", run.allocations)], limits=Limits(0.3))
-        assert again == answer
+    known = [("fifo", run.allocations)]
+    answer = solve_offline(problem, "mean_jct", known=known, limits=Limits(0.15))
+    assert not verify_schedule(problem, answer.schedule)
+    assert answer.schedule.bound <= answer.schedule.objective
+    assert answer.schedule.objective <= answer.first_objective
+    assert solve_offline(problem, "mean_jct", known=known, limits=Limits(0.15)) == answer
 
 
 def test_windows_of_repair_improve_a_poor_plan(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +270,8 @@ def test_windows_of_repair_improve_a_poor_plan(monkeypatch: pytest.MonkeyPatch) 
     better = 0
     for _, problem, _ in tiny_problems(70_000, 12, 10**6):
         run = simulate(problem, "fifo")
-        if len(run.finished_us) < len(problem.workload.jobs):
+        jobs = len(problem.workload.jobs)
+        if len(run.finished_us) < jobs or len(run.allocations) > jobs:  # cut by an outage
             continue
         known = [("fifo", run.allocations)]
         answer = solve_offline(problem, "mean_jct", known=known, limits=Limits(0.2))
