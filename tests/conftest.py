@@ -19,6 +19,7 @@ settings.register_profile("fleetfit", derandomize=True, deadline=None)
 settings.load_profile("fleetfit")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.append(str(CHECKOUT))  # the benches; last, so that the installed package is tested
 
 
 @pytest.fixture(scope="session")

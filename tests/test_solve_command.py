@@ -134,7 +134,7 @@ def test_jobs_without_a_mode_are_left_out_by_name(
     call: Call, eight: tuple[Path, Path], tmp_path: Path
 ) -> None:
     other = tmp_path / "other.yaml"
-    other.write_text(EIGHT.replace("gang: 8, accelerators: [T4]", "gang: 8, accelerators: [H100-SXM]"))
+    other.write_text(EIGHT.replace("accelerators: [T4]", "accelerators: [H100-SXM]"))
     code, out, err = call("solve", eight[0], other, "--time-limit", "1 s", "--json")
     assert code == 0, err
     assert json.loads(out)["planned"] == 5

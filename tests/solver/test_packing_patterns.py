@@ -12,6 +12,7 @@ from scheduler.core.packing import ANY_TYPE, REFUSED, PackingProblem, allocated_
 from scheduler.generate.pod_arrivals import inflated_arrivals
 from scheduler.simulate.packing import pack
 from scheduler.solver.packing.bound import Prices, proved_bound
+from scheduler.solver.packing.cluster import Cluster
 from scheduler.solver.packing.defragment import defragment
 from scheduler.solver.packing.fills import ShareKnapsack
 from scheduler.solver.packing.pooled import solve_pooled
@@ -209,3 +210,19 @@ def test_defragmentation_keeps_everyone_and_counts_right(seed: int) -> None:
         demand = problem.pods.demand_milli[arrivals]
         placed = int(demand[after.node != REFUSED].sum())
         assert placed <= bound_of_keeping(problem, arrivals, stays)
+
+
+def test_a_pod_without_accelerators_takes_the_place_of_the_least_share() -> None:
+    problem = packing_problem(
+        [("A", 2, 10, 10)],
+        [(4, 4, 1, 900, ""), (4, 4, 1, 300, ""), (3, 3, 0, 0, "")],
+    )
+    arrivals = np.array([0, 1, 2], dtype=np.int64)
+    cluster = Cluster(tabulate(problem, arrivals))
+    assert cluster.put_where_it_fits([0, 1]) == 2
+    assert cluster.put_where_it_fits([2]) == 0
+    cluster.put_instead([2])
+    assert cluster.node.tolist() == [0, REFUSED, 0]
+    assert not verify_packing(problem, arrivals, cluster.packing(arrivals, "test"))
+    answer = pack_by_patterns(problem, arrivals)
+    assert (answer.placed_milli, answer.dropped) == (900, 0)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.round_check import priced_bound, violations
+from bench.round_peers import by_node
 from scheduler.solver.scale.columns import NODE, POD, SPAN, Decision, Fleet, Options, Round
 from scheduler.solver.scale.deciding import decide
 from scheduler.solver.scale.prices import bound_at
 from scheduler.solver.scale.rows import lifted, supply, tables
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from bench.round_check import priced_bound, violations
-from bench.round_peers import by_node
 
 
 def small_round(rng: np.random.Generator, *, most_jobs: int, odd: bool) -> Round:

@@ -58,6 +58,7 @@ def test_the_bound_holds_for_every_placement_of_small_instances(seed: int, thin:
     assert bound >= best * (1 - 1e-6)
     assert answer.bound >= best * (1 - 1e-6)
     assert throughput_bound(instance) >= bound * (1 - 1e-6)
+    assert flow_bound(instance, 0.0)[0] >= best * (1 - 1e-6)
     assert answer.plan.flow >= 0.7 * best  # the search finds most of it on the smallest, too
     assert verify_spread(instance, answer) == []
 

@@ -25,6 +25,9 @@ from scheduler.solver.offline.objectives import added_w, idle_w
 _TOP: Final = 1 << 58
 """Largest objective on integers; CP-SAT needs some room above it."""
 
+_TOP_ENERGY: Final = 1 << 53
+"""The same where joules are scaled freely: what doubles, and so its LP, count exactly."""
+
 _QUICK_RESTARTS: Final = 5
 """CP-SAT's PORTFOLIO_WITH_QUICK_RESTART_SEARCH."""
 
@@ -313,7 +316,7 @@ class OfflineModel:
             for p in self.picks[job]:
                 extra_w = added_w(problem, instance.mode(job, p.choice.mode))
                 terms.append((extra_w * p.choice.duration * tick_s, p.taken, 1))
-        unit = math.fsum(abs(w) * most for w, _, most in terms) / _TOP or 1.0
+        unit = math.fsum(abs(w) * most for w, _, most in terms) / _TOP_ENERGY or 1.0
         return unit, 0.0, sum(math.floor(w / unit) * var for w, var, _ in terms)
 
     # --- answer --------------------------------------------------------------------

@@ -102,6 +102,30 @@ class Cluster:
             placed += 1
         return placed
 
+    def put_instead(self, pods: Iterable[int]) -> None:
+        """Place arrivals without accelerators, each where one pod with a share or more makes way.
+
+        The one of least demand does; it goes elsewhere if it fits there.
+        """
+        table, kind = self.table, self.table.class_of
+        for pod in pods:
+            c = kind[pod]
+            if table.accelerators[c]:
+                continue
+            others = np.flatnonzero((self.node != REFUSED) & (table.accelerators[kind] > 0))
+            node = self.node[others]
+            fits = table.fits[table.shape_of[node], c]
+            fits &= self.cpu[node] + table.cpu_milli[kind[others]] >= table.cpu_milli[c]
+            fits &= self.memory[node] + table.memory_bytes[kind[others]] >= table.memory_bytes[c]
+            others = others[fits]
+            if not len(others):
+                continue
+            out = int(others[table.demand_milli[kind[others]].argmin()])
+            there = int(self.node[out])
+            self.remove(out)
+            self.put(pod, there, 0)
+            self.put_where_it_fits([out])
+
     def refused(self) -> IntArray:
         """Return arrivals without a place: those without accelerators, then by demand."""
         waiting = np.flatnonzero(self.node == REFUSED)

@@ -36,6 +36,7 @@ _ALL_PHASES: Final = 0.9  # of the time, when pricing ends altogether
 _STALL: Final = 6  # rounds of little gain after which pricing ends
 _LITTLE: Final = 2e-5  # of the accelerators
 _STEP: Final = 0.2  # of the nodes left, fixed at least each time
+_PAYS_MILLI: Final = 1e-3  # thousandths of an accelerator; less is noise of the solver
 _TINY: Final = 1e-6
 
 
@@ -158,7 +159,7 @@ class ColumnGeneration:
             worth = self.demand - prices
             pattern = self.filler.fill(s, worth, self.rest.most, self.filler.room(s))
             earned = float(pattern_counts(pattern, len(gain)) @ gain)
-            if earned > answer.node_prices[s] + _TINY * self.table.capacity_milli**0.5:
+            if earned > answer.node_prices[s] + _PAYS_MILLI:
                 added += self.master.add(s, pattern)
         self.patterns_made += added
         return added

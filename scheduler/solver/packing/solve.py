@@ -115,6 +115,9 @@ def pack_by_patterns(
     search = ColumnGeneration(table, least, pooled, float(bound), rng, late)
     _lay_out(cluster, search.fillings())
     cluster.put_where_it_fits(cluster.refused().tolist())
+    if keep is None:
+        cluster.put_instead(cluster.refused().tolist())
+        cluster.put_where_it_fits(cluster.refused().tolist())
     placed = np.bincount(table.class_of[cluster.node >= 0], minlength=len(least))
     dropped = int(np.maximum(least - placed, 0).sum())
     return PackingAnswer(

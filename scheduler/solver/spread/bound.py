@@ -28,6 +28,8 @@ _GRID = 256
 _ROUNDS = 200
 _MOST_REGIONS = 6
 _SLACK = 1e-9
+_LEAST_SHARE = 1e-4
+"""Below this share of the throughput bound, no lower one is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def flow_bound(instance: SpreadInstance, flow: float) -> tuple[float, str]:
     """
     high = min(throughput_bound(instance), float(instance.source.sum()), float(instance.sink.sum()))
     name = "throughput of all machines"
-    low = flow * (1 + TOLERANCE / 2)
+    low = max(flow * (1 + TOLERANCE / 2), _LEAST_SHARE * high)
     if low >= high:
         return max(high, flow), name
     if _can_carry(instance, high * (1 - 1e-9)):

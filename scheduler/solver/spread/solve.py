@@ -35,9 +35,10 @@ COARSE = 3e-3
 
 MOST_REGIONS = 4
 MOST_SOLVES = 60
+LEAST_SOLVES = 8
 MOST_IN_ALL = 120
-"""Integer programs for the chains through one set of regions, and through all sets; the front
-has as many again."""
+"""Integer programs for the chains through one set of regions, of which none gets fewer than the
+least, and through all sets; the front has as many again."""
 
 MOST_ORDERS = 24
 EVALUATIONS = 20_000
@@ -255,7 +256,8 @@ class _Crossing:
         self._orders = list(islice(permutations(regions), MOST_ORDERS))
         self._most_depth = most_depth
         all_told = MOST_IN_ALL if most_depth is None else 2 * MOST_IN_ALL
-        self._most_solves = min(search.solves + MOST_SOLVES, all_told)
+        most = min(search.solves + MOST_SOLVES, all_told)
+        self._most_solves = max(most, search.solves + LEAST_SOLVES)
         self.found: list[SpreadPlan] = []
 
     def attempt(self, flow: float) -> float | None:
