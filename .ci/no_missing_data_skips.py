@@ -1,4 +1,4 @@
-"""Exit with 1 if a test in one of the JUnit reports skipped for want of the shared reference data."""
+"""Exit with 1 if a test in a JUnit report skipped for want of the shared reference data."""
 
 import sys
 from xml.etree import ElementTree

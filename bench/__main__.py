@@ -98,10 +98,20 @@ def _all(options: Sequence[str]) -> int:
     if arguments.json:
         print(json.dumps(results, indent=1))
     if arguments.keep:
-        arguments.keep.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps([kept(result) for result in results], separators=(",", ":"))
-        arguments.keep.write_text(text.replace('{"case"', '\n{"case"') + "\n", encoding="utf-8")
+        _keep(arguments.keep, results)
     return code
+
+
+def _keep(path: Path, results: Sequence[dict[str, Any]]) -> None:
+    """Write results, small; what the file holds of other benches stays."""
+    known: list[dict[str, Any]] = []
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+    by_name = {result["bench"]: result for result in known}
+    by_name |= {result["bench"]: kept(result) for result in results}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(list(by_name.values()), separators=(",", ":"))
+    path.write_text(text.replace('{"case"', '\n{"case"') + "\n", encoding="utf-8")
 
 
 def _readme(options: Sequence[str]) -> int:

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", type=Path, action="append", metavar="FOLDER", help="recorded run; repeatable"
     )
-    parser.add_argument("--phases", type=int, default=32, help="replays, each at other phases")
+    parser.add_argument("--phases", type=int, default=64, help="replays, each at other phases")
     parser.add_argument("--seed", type=int, default=0, help="of the phases")
 
 

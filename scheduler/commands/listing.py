@@ -117,10 +117,15 @@ def _model_rows() -> list[dict[str, object]]:
 
 def _trace_rows() -> list[dict[str, object]]:
     from scheduler.io import TRACE_FORMATS
+    from scheduler.io.request_traces import REQUEST_FORMATS
 
+    found = [("jobs", t.name, t.title, t.published, t.licence) for t in TRACE_FORMATS.values()]
+    found += [
+        ("requests", t.name, t.title, t.published, t.licence) for t in REQUEST_FORMATS.values()
+    ]
     return [
-        {"format": t.name, "title": t.title, "published": t.published, "licence": t.licence}
-        for t in TRACE_FORMATS.values()
+        {"format": name, "of": what, "title": title, "published": where, "licence": licence}
+        for what, name, title, where, licence in found
     ]
 
 

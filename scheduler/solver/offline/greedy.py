@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from scheduler.core.run import Placement
 from scheduler.solver.offline.instance import Choice, Instance, Planned, lay_out, node_types
@@ -107,8 +107,3 @@ def _needed_first(instance: Instance, order: Iterable[int]) -> list[int]:
             else:
                 done[stack.pop()] = None
     return list(done)
-
-
-def by_start(plan: Mapping[int, Planned]) -> list[int]:
-    """Return the jobs of a plan in order of start."""
-    return sorted(plan, key=lambda j: (plan[j].start, plan[j].end, j))

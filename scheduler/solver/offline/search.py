@@ -166,7 +166,7 @@ _MODEL: Final = "interval model, which holds for non-preemptive schedules"
 def _met(objective: float, bound: float) -> bool:
     if math.isinf(objective):  # nothing is known yet
         return False
-    return objective - bound <= 0.5 * _SAME * max(1.0, abs(objective))
+    return objective - bound <= 0.9 * _SAME * max(1.0, abs(objective))
 
 
 def _share(limits: Limits, share: float) -> Limits:
