@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import BENCHES, MODULES
-from bench.comparison import kept, markdown, readme, with_section
+from bench.comparison import complete, kept, markdown, readme, with_section
 from scheduler.core.errors import InputError, nearest_name
 
 OTHERS = {
@@ -55,7 +55,7 @@ def _one(name: str, options: Sequence[str]) -> int:
     bench.add_arguments(parser)
     arguments = parser.parse_args(options)
     try:
-        result = bench.run(arguments)
+        result = complete(bench.run(arguments))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -86,7 +86,7 @@ def _all(options: Sequence[str]) -> int:
         bench.add_arguments(parser)
         start = time.perf_counter()
         try:
-            result = bench.run(parser.parse_args([]))
+            result = complete(bench.run(parser.parse_args([])))
         except InputError as error:
             print(f"{name}: {error}", file=sys.stderr)
             code = 2

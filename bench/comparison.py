@@ -17,10 +17,13 @@ from typing import Any, Final
 BEGIN: Final = "<!-- bench:begin -->"
 END: Final = "<!-- bench:end -->"
 
-MORE_IS_BETTER: Final = ("allocation", "flow", "tokens", "throughput", "slo", "goodput")
+MORE_IS_BETTER: Final = (
+    *("allocation", "flow", "tokens", "throughput", "slo", "goodput"),
+    *("bound on", "share_of_ideal"),
+)
 """How the names of metrics begin of which more is better; of all others less is."""
 
-SAME_IS_BETTER: Final = ("fgd", "slurm")
+SAME_IS_BETTER: Final = ("fgd", "slurm", "execute_schedule")
 """Benches that replay the peer: the nearer to its figure the better."""
 
 TOLERANCE: Final = 0.005
@@ -71,6 +74,12 @@ def kept(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return a result as small as a dated record needs it."""
     cases = [{k: case[k] for k in KEPT if k in case} for case in result["cases"]]
     return {"bench": result["bench"], "cases": cases, "machine": result["machine"]}
+
+
+def complete(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result whose cases have every field; None where a bench has nothing to say."""
+    usual = dict.fromkeys(KEPT) | {"information": "", "violations": 0}
+    return {**result, "cases": [{**usual, **case} for case in result["cases"]]}
 
 
 def groups(results: Sequence[Mapping[str, Any]]) -> list[Group]:

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     for policy in arguments.policies.split(","):
         played = scheduler.simulate(problem, policy, seed=arguments.seed, noise_sigma=NOISE_SIGMA)
         found = execute_run(problem, played, speed=arguments.speed)
-        cases.append({"policy": policy, **_case(found)})
+        cases.append(_case(policy, found))
     return {
         "bench": "execute_schedule",
         "nodes": len(problem.cluster.nodes),
@@ -54,7 +54,7 @@ def table(result: dict[str, Any]) -> list[str]:
         whole = case["idle"][-1]
         worst = max(case["idle"], key=lambda row: abs(row["points"]))
         lines += [
-            f"{case['policy']}: {case['gangs']} gangs, {case['members']} members in "
+            f"{case['case']}: {case['gangs']} gangs, {case['members']} members in "
             f"{case['seconds']:.1f} s; idle simulated {100 * whole['simulated']:.2f} %, measured "
             f"{100 * whole['measured']:.2f} % (raw {100 * whole['raw']:.2f} %), "
             f"{whole['points']:+.2f} points; worst type {worst['accelerator']} "
@@ -67,8 +67,16 @@ def table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _case(found: Execution) -> dict[str, Any]:
+def _case(policy: str, found: Execution) -> dict[str, Any]:
+    fleet = found.idle[-1]
     return {
+        "case": policy,
+        "metric": "idle_percent",
+        "ours": 100 * fleet.measured,
+        "peer": 100 * fleet.simulated,
+        "peer_name": "simulated",
+        "ratio": fleet.measured / fleet.simulated if fleet.simulated else None,
+        "violations": len(found.faults),
         "agrees": found.agrees,
         "seconds": found.seconds,
         "gangs": found.gangs,

@@ -89,12 +89,32 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         ray.shutdown()
         per_cell_s = parts["quick_cells"]["driver_s_per_cell"]
         parts["nodes"] = _nodes(problem, Path(folder), arguments, per_cell_s)
-    return {"bench": "ray_overhead", "cases": parts, "machine": machine_facts()}
+    return {"bench": "ray", "cases": _rows(parts), "parts": parts, "machine": machine_facts()}
+
+
+def _rows(parts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts as cases: shares of the ideal, and the overhead of one cell."""
+    cores, quick, nodes = (parts[k] for k in ("cores", "quick_cells", "nodes"))
+    shares = [(f"{cores['cells']} cells on {cores['workers']} cores", cores)]
+    shares += [(f"{row['nodes']} nodes, {row['cells']} cells", row) for row in nodes["rows"]]
+    rows = [
+        {
+            "case": name,
+            "metric": "share_of_ideal",
+            "ours": part["efficiency"],
+            "bound": 1.0,
+            "gap": 1.0 - part["efficiency"],
+            "seconds": part["elapsed_s"],
+        }
+        for name, part in shares
+    ]
+    named = f"{quick['cells']} cells that do nothing"
+    return [*rows, {"case": named, "metric": "overhead_s", "ours": quick["overhead_s"]}]
 
 
 def table(result: dict[str, Any]) -> list[str]:
     """Return the lines that people read."""
-    cores, quick, nodes = (result["cases"][k] for k in ("cores", "quick_cells", "nodes"))
+    cores, quick, nodes = (result["parts"][k] for k in ("cores", "quick_cells", "nodes"))
     projection = nodes["projection"]
     lines = [
         f"{cores['cells']} cells of {cores['cell_s']:g} s on {cores['workers']} cores: "
