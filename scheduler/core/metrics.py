@@ -61,8 +61,8 @@ class Metrics:
         Served over demanded requests, all services together.
     idle_fraction, waste_fraction : float
         Idle, and idle or held without being productive, over all accelerator-time.
-    finished, running, waiting, rejected : int
-        Jobs by final state.
+    finished, running, waiting, rejected, killed, cancelled : int
+        Jobs by final state; killed at their time limit, cancelled as what they need never ends.
     energy_j, cost_usd, carbon_g : float
         As the run says.
 
@@ -94,6 +94,8 @@ class Metrics:
     running: int
     waiting: int
     rejected: int
+    killed: int
+    cancelled: int
     energy_j: float
     cost_usd: float
     carbon_g: float
@@ -151,6 +153,8 @@ def metrics_of(problem: Problem, run: Run) -> Metrics:
         running=len(run.running),
         waiting=len(run.waiting),
         rejected=len(run.rejected),
+        killed=len(run.killed_us),
+        cancelled=len(run.cancelled),
         energy_j=run.energy_j,
         cost_usd=run.cost_usd,
         carbon_g=run.carbon_g,
