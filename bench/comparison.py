@@ -1,8 +1,9 @@
 """All results in one table: what the README's section "How it compares" prints.
 
 Cases are gathered by bench, metric and peer; a group shows its median ratio of ours to the
-peer's, its best and worst case, and how many cases we lose. Benches that play a peer's own
-policy again want a ratio of one; the others want more or less, by the metric.
+peer's, its best and worst case, and how many cases we lose. Where we play a peer's own policy
+again, or check one model against another, a ratio of one is wanted; elsewhere more or less, by
+the metric.
 """
 
 from __future__ import annotations
@@ -23,8 +24,16 @@ MORE_IS_BETTER: Final = (
 )
 """How the names of metrics begin of which more is better; of all others less is."""
 
-SAME_IS_BETTER: Final = ("fgd", "slurm", "execute_schedule")
-"""Benches that replay the peer: the nearer to its figure the better."""
+SAME_IS_BETTER: Final = ("fgd", "slurm", "execute_schedule", "fluid", "gavel", "sia", "shockwave")
+"""Benches that play the peer again, but for the cases that name our optimizer."""
+
+SPEED_UPS: Final = ("round",)
+"""Benches whose ratio says how many times faster we are."""
+
+YARDSTICKS: Final = ("replay",)
+"""Benches that measure against a yardstick, each with a bound of its own."""
+
+PLAYED_AGAIN: Final = "its own runs, played again"
 
 TOLERANCE: Final = 0.005
 """Ratios this near to one are a tie."""
@@ -51,9 +60,15 @@ class Group:
     @property
     def aim(self) -> str:
         """``more``, ``less`` or ``same``."""
-        if self.bench in SAME_IS_BETTER and self.metric != "seconds":
+        if self.peer == PLAYED_AGAIN:
             return "same"
-        return "more" if self.metric.startswith(MORE_IS_BETTER) else "less"
+        more = self.bench in SPEED_UPS or self.metric.startswith(MORE_IS_BETTER)
+        return "more" if more else "less"
+
+    @property
+    def what(self) -> str:
+        """What the ratio is of."""
+        return "times faster" if self.bench in SPEED_UPS else f"`{self.metric}`"
 
     def loss(self, ratio: float) -> float:
         """Return by what share a ratio is on the wrong side; negative where we are ahead."""
@@ -88,9 +103,13 @@ def groups(results: Sequence[Mapping[str, Any]]) -> list[Group]:
     for result in results:
         for case in result["cases"]:
             ratio = case.get("ratio")
-            if case.get("peer_name") and ratio is not None and math.isfinite(ratio):
-                key = (result["bench"], case["metric"], case["peer_name"])
-                found.setdefault(key, []).append(case)
+            peer = str(case.get("peer_name") or "")
+            if not peer or peer.startswith("ours") or ratio is None or not math.isfinite(ratio):
+                continue
+            if _again(result["bench"], case):
+                peer = PLAYED_AGAIN
+            if result["bench"] not in YARDSTICKS:
+                found.setdefault((result["bench"], case["metric"], peer), []).append(case)
     return [
         Group(
             *key,
@@ -102,6 +121,12 @@ def groups(results: Sequence[Mapping[str, Any]]) -> list[Group]:
         )
         for key, cases in found.items()
     ]
+
+
+def _again(bench: str, case: Mapping[str, Any]) -> bool:
+    """Return whether a case plays the peer's own policy, or checks a model against another."""
+    ours = bench != "execute_schedule" and "optimizer" in case["case"]
+    return bench in SAME_IS_BETTER and not ours and case["metric"] != "seconds"
 
 
 def markdown(results: Sequence[Mapping[str, Any]], dated: str) -> Iterator[str]:
@@ -119,11 +144,20 @@ def markdown(results: Sequence[Mapping[str, Any]], dated: str) -> Iterator[str]:
         ordered = sorted(group.ratios, key=group.loss)
         gap = f"{100 * statistics.median(group.gaps):.1f} %" if group.gaps else "-"
         cells = (
-            *(group.bench, f"`{group.metric}`", group.peer, str(len(ordered))),
+            *(group.bench, group.what, group.peer, str(len(ordered))),
             *(f"{r:.3f}" for r in (statistics.median(ordered), ordered[0], ordered[-1])),
             *(group.aim, str(len(group.lost)), gap),
         )
         yield "| " + " | ".join(cells) + " |"
+    for result in results:
+        if result["bench"] in YARDSTICKS:
+            said = (
+                f"{case['case']} {case['ratio']:.2f}"
+                + (f" (asked {case['bound']})" if case["bound"] else "")
+                for case in result["cases"]
+            )
+            yield ""
+            yield f"`{result['bench']}`, ratio to each yardstick: {'; '.join(said)}."
     lost = [f"{g.bench}: {', '.join(g.lost)} (`{g.metric}` of {g.peer})" for g in every if g.lost]
     yield ""
     yield "Cases we lose: " + ("; ".join(lost) if lost else "none of these") + "."
