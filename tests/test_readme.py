@@ -88,7 +88,8 @@ def test_the_commands_name_what_exists() -> None:
 
 
 def test_the_ledger_table_is_that_of_the_program() -> None:
-    rows = re.findall(r"^\| (\w+) \| `(\w+)` \| .*? \| ?(.*?) ?\|$", README, re.M)
+    section = README.partition("## The ledger")[2].partition("## ")[0]
+    rows = re.findall(r"^\| (\w+) \| `(\w+)` \| .*? \| ?(.*?) ?\|$", section, re.M)
     assert [name for _, name, _ in rows] == [c.label for c in Cause]
     assert {name: text for _, name, text in rows if text} == {
         cause.label: text for cause, text in REMEDIES.items()
