@@ -64,10 +64,9 @@ class Rate(ProgressColumn):
         return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
 
 
-@contextmanager
-def replay_progress(console: Console, executor: str) -> Iterator[ProgressUpdate]:
-    """Show a bar with rate, remaining time and running interval; lines where piped."""
-    bar = Progress(
+def replays_bar(console: Console) -> Progress:
+    """Return a bar for replays: how many of how many, rate, remaining time; none where piped."""
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
@@ -77,7 +76,12 @@ def replay_progress(console: Console, executor: str) -> Iterator[ProgressUpdate]
         transient=True,
         disable=not console.is_terminal,
     )
-    with bar:
+
+
+@contextmanager
+def replay_progress(console: Console, executor: str) -> Iterator[ProgressUpdate]:
+    """Show a bar with rate, remaining time and running interval; lines where piped."""
+    with replays_bar(console) as bar:
         yield ProgressUpdate(console, bar, executor)
 
 

@@ -12,14 +12,14 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from scheduler.core.metrics import Interval
 from scheduler.execute.sweep import Grid, Standing, SweepResult
 from scheduler.report.objects import run_object
 from scheduler.report.running import running_interval
-from scheduler.report.screen import LINE_EVERY_S, Rate
+from scheduler.report.screen import LINE_EVERY_S, replays_bar
 from scheduler.report.summary import Summary, half_width, summarise
 from scheduler.report.words import duration, number, plain, spread, time_unit
 
@@ -180,17 +180,7 @@ def _change(summary: Summary) -> str:
 @contextmanager
 def sweep_progress(console: Console, grid: Grid) -> Iterator[SweepProgress]:
     """Show a bar with rate, remaining time and running interval; lines where piped."""
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
+    with replays_bar(console) as bar:
         yield SweepProgress(console, bar, grid)
 
 
