@@ -1,11 +1,11 @@
 """A Slurm-like scheduler.
 
 Multifactor priority; a main loop in which nothing passes a blocked job; backfill that reserves
-whole nodes; leaf switches filled tightest first; preemption by requeue. Written from what
-Slurm's documentation says of sched/backfill, priority/multifactor, preempt/partition_prio and
-topology/tree (slurm.conf(5)) and from how release 22.05 behaves: jobs that end close together
-are taken away together when a start is foreseen (windows of 30 s, then 60, 120, ...), and the
-start foreseen is the end of the last one of them.
+whole nodes; leaf switches filled tightest first; preemption by requeue. Rules after slurm.conf(5)
+and after reading the source of release 22.05 (sched/backfill, select/cons_tres,
+priority/multifactor, preempt/partition_prio; GPL-2.0: rules only, no code): jobs that end close
+together are taken away together when a start is foreseen (windows of 30 s, then 60, 120, ...),
+and the start foreseen is the end of the last one of them.
 """
 
 from __future__ import annotations
