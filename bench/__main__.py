@@ -1,7 +1,9 @@
 """``python -m bench`` lists, ``python -m bench NAME [--json] [options]`` runs, ``all`` runs all.
 
 ``python -m bench all --keep FILE`` also writes the results, small, for the record;
-``python -m bench readme FILE`` prints them into the README's section "How it compares".
+``python -m bench readme FILE`` prints them into the README's section "How it compares";
+``python -m bench trend`` names what changed between two dated results, and
+``python -m bench growth`` measures how time and memory grow with size.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import BENCHES, MODULES
+from bench import BENCHES, MODULES, growth, trend
 from bench.comparison import complete, kept, markdown, readme, with_section
 from scheduler.core.errors import InputError, nearest_name
 
 OTHERS = {
     "all": "every bench with its defaults (--keep FILE: keep the results)",
     "readme": "print kept results into the README (readme FILE)",
+    "trend": "what changed between two kept results: regressions, by name",
+    "growth": "time and memory against size, with the exponent of growth (--plot FILE)",
 }
 
 
@@ -34,10 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"  {name:<18}{line}")
         return 0
     name, options = words[0], words[1:]
-    if name == "all":
-        return _all(options)
-    if name == "readme":
-        return _readme(options)
+    if name in COMMANDS:
+        return COMMANDS[name](options)
     if name not in BENCHES:
         known = [*BENCHES, *OTHERS]
         near = nearest_name(name, known)
@@ -80,7 +82,9 @@ def _all(options: Sequence[str]) -> int:
         return 2
     results: list[dict[str, Any]] = []
     code = 0
-    for name in asked:
+    began = time.perf_counter()
+    for number, name in enumerate(asked, start=1):
+        print(f"{number} of {len(asked)}: {name} ...", file=sys.stderr, flush=True)
         bench = importlib.import_module(f"bench.{MODULES.get(name, name)}")
         parser = argparse.ArgumentParser()
         bench.add_arguments(parser)
@@ -91,22 +95,22 @@ def _all(options: Sequence[str]) -> int:
             print(f"{name}: {error}", file=sys.stderr)
             code = 2
             continue
-        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-        results.append(result)
+        took = time.perf_counter() - start
+        print(f"{name}: {took:.0f} s", file=sys.stderr, flush=True)
+        results.append({**result, "seconds": took})
+        if arguments.keep:  # at once: the next one may be interrupted
+            _keep(arguments.keep, results[-1:])
         if not arguments.json:
             print("\n".join((f"== {name}", *bench.table(result), "")), flush=True)
     if arguments.json:
         print(json.dumps(results, indent=1))
-    if arguments.keep:
-        _keep(arguments.keep, results)
+    print(f"all of them: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     return code
 
 
 def _keep(path: Path, results: Sequence[dict[str, Any]]) -> None:
     """Write results, small; what the file holds of other benches stays."""
-    known: list[dict[str, Any]] = []
-    if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     by_name = {result["bench"]: result for result in known}
     by_name |= {result["bench"]: kept(result) for result in results}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,6 +133,9 @@ def _readme(options: Sequence[str]) -> int:
         return 2
     print("\n".join(lines))
     return 0
+
+
+COMMANDS = {"all": _all, "readme": _readme, "trend": trend.main, "growth": growth.main}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bench.peers import KNOWLEDGE
+
 BEGIN: Final = "<!-- bench:begin -->"
 END: Final = "<!-- bench:end -->"
 
@@ -86,9 +88,17 @@ class Group:
 
 
 def kept(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result as small as a dated record needs it."""
-    cases = [{k: case[k] for k in KEPT if k in case} for case in result["cases"]]
-    return {"bench": result["bench"], "cases": cases, "machine": result["machine"]}
+    """Return a result as small as a dated record needs it: six digits, nothing empty."""
+    cases = [
+        {k: _short(case[k]) for k in KEPT if case.get(k) not in (None, "")}
+        for case in result["cases"]
+    ]
+    rest = {k: _short(result[k]) for k in ("seconds", "machine") if k in result}
+    return {"bench": result["bench"], **rest, "cases": cases}
+
+
+def _short(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def complete(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,14 +163,24 @@ def markdown(results: Sequence[Mapping[str, Any]], dated: str) -> Iterator[str]:
         if result["bench"] in YARDSTICKS:
             said = (
                 f"{case['case']} {case['ratio']:.2f}"
-                + (f" (asked {case['bound']})" if case["bound"] else "")
+                + (f" (asked {case['bound']})" if case.get("bound") else "")
                 for case in result["cases"]
             )
             yield ""
             yield f"`{result['bench']}`, ratio to each yardstick: {'; '.join(said)}."
-    lost = [f"{g.bench}: {', '.join(g.lost)} (`{g.metric}` of {g.peer})" for g in every if g.lost]
     yield ""
-    yield "Cases we lose: " + ("; ".join(lost) if lost else "none of these") + "."
+    yield "What each side knows:"
+    yield ""
+    for bench in dict.fromkeys(group.bench for group in every):
+        if bench in KNOWLEDGE:
+            yield f"- `{bench}`: {KNOWLEDGE[bench]}."
+    yield ""
+    lost = [group for group in every if group.lost]
+    yield "Cases we lose:" if lost else "Cases we lose: none of these."
+    yield ""
+    for group in lost:
+        yield f"- `{group.bench}`, {group.what} against {group.peer}: {'; '.join(group.lost)}."
+    yield ""
     broken = sum(group.violations for group in every)
     yield f"Violations found by the verifiers in all of them: {broken}."
 

@@ -324,12 +324,12 @@ class SimpyFleet:
 # --- the synthetic stream -------------------------------------------------------------------
 
 
-def stream_of(count: int, size: int, seed: int = 0) -> Problem:
-    """Return `count` jobs of one Poisson stream that loads `size` accelerators to 70 %."""
+def stream_of(count: int, size: int, seed: int = 0, load: float = LOAD) -> Problem:
+    """Return `count` jobs of one Poisson stream that loads `size` accelerators to a share."""
     rng = np.random.default_rng(seed)
     gangs = sorted(set(GANGS))
     mean_gang = sum(GANGS) / len(GANGS)
-    gap_s = MEAN_WORK_S * mean_gang / (LOAD * size)
+    gap_s = MEAN_WORK_S * mean_gang / (load * size)
     drawn = rng.choice(np.array(GANGS), count)
     nothing = np.full(count, np.nan)
     jobs = Jobs(

@@ -57,7 +57,9 @@ def test_the_section_names_every_lost_case_and_replaces_the_old_one() -> None:
     assert (
         "| melange | `mean_jct_h` | Peer | 3 | 1.001 | 0.500 | 1.200 | less | 1 | 10.0 % |" in text
     )
-    assert "Cases we lose: melange: b (`mean_jct_h` of Peer); helix: f" in text
+    assert "- `melange`, `mean_jct_h` against Peer: b." in text
+    assert "- `helix`, `flow_tokens_per_s` against Peer: f." in text
+    assert "- `helix`: both know the whole instance" in text
     readme = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     new = with_section(readme, lines)
     assert new.startswith("before\n")
