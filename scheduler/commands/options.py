@@ -12,7 +12,7 @@ from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.problem import Problem
 from scheduler.core.sweep import Until
 from scheduler.execute import EXECUTORS, Executor
-from scheduler.policies import INFORMATION_LEVELS, Information, known, names
+from scheduler.policies import INFORMATION_LEVELS, Information, known, names, own
 from scheduler.simulate import ACCOUNTS, Account
 
 NOISE_SIGMA: Final = 0.1
@@ -101,7 +101,7 @@ def checked(policies: Sequence[str], replaying: Replaying, output: Output, optio
     account = one_of(replaying.account, ACCOUNTS, "--account", faults)
     horizon_s = None
     if replaying.horizon is not None:
-        horizon_s, fault = _horizon(replaying.horizon)
+        horizon_s, fault = seconds_of(replaying.horizon, "--horizon")
         faults += fault
     several = len(policies) * replaying.replays > 1
     if several and output.path is not None and output.path.suffix == ".json":
@@ -127,12 +127,17 @@ def one_of(name: str, known: Sequence[Name], option: str, faults: list[Fault]) -
 
 def _policy_faults(policies: Sequence[str], option: str) -> list[Fault]:
     everyone = names()
-    allowed = f"{', '.join(everyone)}, or ORDER+ADMISSION+PLACEMENT"
-    faults = [
-        Fault("unknown policy", option, "", name, allowed, nearest_name(name, everyone))
-        for name in dict.fromkeys(policies)
-        if not known(name)
-    ]
+    allowed = f"{', '.join(everyone)}, ORDER+ADMISSION+PLACEMENT, or FILE.py:CLASS"
+    faults: list[Fault] = []
+    for name in dict.fromkeys(policies):
+        if own.in_file(name):
+            try:
+                own.load(name)
+            except InputError as error:
+                faults += error.faults
+        elif not known(name):
+            near = nearest_name(name, everyone)
+            faults.append(Fault("unknown policy", option, "", name, allowed, near))
     twice = [name for name in dict.fromkeys(policies) if policies.count(name) > 1]
     return faults + [Fault("named twice", option, value=name) for name in twice]
 
@@ -142,14 +147,14 @@ def _executor(cells: int, replaying: Replaying) -> Executor:
     return "ray" if cells > 1 or replaying.address else "local"
 
 
-def _horizon(text: str) -> tuple[float | None, list[Fault]]:
+def seconds_of(text: str, option: str) -> tuple[float | None, list[Fault]]:
+    """Return the time that an option gives, positive and with a unit, or what is wrong with it."""
     from scheduler.io.quantities import POSITIVE, TIME, QuantityError, parse_quantity
 
     try:
         return parse_quantity(text, TIME, POSITIVE), []
     except QuantityError as error:
-        fault = Fault(error.message, "--horizon", "", text, error.allowed, error.nearest)
-        return None, [fault]
+        return None, [Fault(error.message, option, "", text, error.allowed, error.nearest)]
 
 
 def load_problem(inputs: Inputs) -> Problem:

@@ -1,7 +1,8 @@
 """Decisions from a view of the state; each baseline fits on a screen.
 
-A policy registers as an entry point of the group ``fleetfit.policies``; the built-in ones
-are listed here by the same ``module:class`` strings, and loaded only when asked for.
+A policy registers as an entry point of the group ``fleetfit.policies``, or is named by its file,
+``my_policy.py:MyPolicy``; the built-in ones are listed here by ``module:class`` strings, and
+loaded only when asked for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 from importlib.metadata import entry_points
 
 from scheduler.core.errors import Fault, InputError, nearest_name
+from scheduler.policies import own
 from scheduler.policies.research_names import RESEARCH
 from scheduler.policies.view import INFORMATION_LEVELS, Information, Policy, View
 
@@ -105,6 +107,8 @@ def describe() -> dict[str, str]:
 
 def origin(name: str) -> str:
     """Return which distribution, and which version of it, a policy comes from."""
+    if own.in_file(name):
+        return own.origin(name)
     if name not in _BUILT_IN:
         for entry in entry_points(group=_GROUP, name=name):
             if entry.dist is not None:
@@ -118,8 +122,11 @@ def make(name: str) -> Policy:
     Raises
     ------
     InputError
-        If no policy has that name.
+        If no policy has that name, or the file that it names holds none.
     """
+    if own.in_file(name):
+        mine: Policy = own.load(name)
+        return mine
     if name in _BUILT_IN:
         module, attribute = _BUILT_IN[name][0].split(":")
         policy: Policy = getattr(importlib.import_module(module), attribute)()
@@ -138,7 +145,7 @@ def make(name: str) -> Policy:
                 "unknown policy",
                 file="--policy",
                 value=name,
-                allowed=f"{', '.join(everyone)}, or ORDER+ADMISSION+PLACEMENT",
+                allowed=f"{', '.join(everyone)}, ORDER+ADMISSION+PLACEMENT, or FILE.py:CLASS",
                 nearest=nearest_name(name, everyone),
             )
         ]
