@@ -101,6 +101,7 @@ def _cases(folder: Path, phases: int, seed: int) -> list[dict[str, Any]]:
     violations = 0
     start = time.perf_counter()
     busy = _busy(_recorded_holds(record), record)
+    curves: list[np.ndarray] = []
     for main, backfill, clock in draws.tolist():
         policy = Slurm(settings, main, backfill, clock, asked)
         played = simulate(problem, policy, information="estimates")
@@ -110,21 +111,27 @@ def _cases(folder: Path, phases: int, seed: int) -> list[dict[str, Any]]:
              sum(a.placement.counts))
             for a in played.allocations
         ]  # fmt: skip
-        found = _figures(record, holds, _starts(problem, played))
-        ours = _busy(holds, record)
-        length = max(len(ours), len(busy))
-        apart = np.pad(ours, (0, length - len(ours))) - np.pad(busy, (0, length - len(busy)))
-        found["busy_points_apart_by_minute"] = float(np.abs(apart).mean()) * 100
-        found["preemptions"] = float(len(policy.requeued))
-        figures.append(found)
+        of_phase = _figures(record, holds, _starts(problem, played))
+        curves.append(_busy(holds, record))
+        of_phase["busy_points_apart_by_minute"] = _points_apart(curves[-1:], busy)
+        of_phase["preemptions"] = float(len(policy.requeued))
+        figures.append(of_phase)
     seconds = (time.perf_counter() - start) / phases
     recorded["preemptions"] = float(sum(r.state == "PREEMPTED" for r in record.rows))
+    found = {name: [f[name] for f in figures] for name in figures[0]}
+    found["busy_points_apart_by_minute, mean curve"] = [_points_apart(curves, busy)]
     return [
-        _case(
-            folder.name, name, [f[name] for f in figures], recorded.get(name), seconds, violations
-        )
-        for name in figures[0]
+        _case(folder.name, name, values, recorded.get(name), seconds, violations)
+        for name, values in found.items()
     ]
+
+
+def _points_apart(curves: Sequence[np.ndarray], recorded: np.ndarray) -> float:
+    """Return how far the mean of busy shares is from the recorded ones, in points a minute."""
+    length = max(len(recorded), *(len(curve) for curve in curves))
+    ours = sum(np.pad(curve, (0, length - len(curve))) for curve in curves) / len(curves)
+    apart = ours - np.pad(recorded, (0, length - len(recorded)))
+    return float(np.abs(apart).mean()) * 100
 
 
 def _case(
