@@ -4,7 +4,8 @@ Peer: slurmctld 22.05 with sched/backfill on 12 nodes of fake accelerators. Wher
 intervals its two scheduling loops stood is not recorded, and a fraction of a second decides
 which of two jobs goes first, after which the runs differ for good. So the run is replayed
 with the loops at many phases, drawn from a seed; ours is the mean, and the spread is printed.
-Instants are cut to whole seconds, as Slurm records them.
+Instants are cut to whole seconds of Slurm's clock, as it records them; by what fraction of a
+second that clock is ahead of the jobs' file, the recorded submissions tell.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def _cases(folder: Path, phases: int, seed: int) -> list[dict[str, Any]]:
     asked = [nodes for _, nodes, _ in _shapes(record)]
     draws = stream(seed, "phases").random((phases, 3))
     completing_s = record.site.settings.completing_s
+    ahead_s = clock_ahead_s(record)
     recorded = _figures(record, _recorded_holds(record), _last_starts(record))
     figures: list[dict[str, float]] = []
     violations = 0
@@ -107,11 +109,11 @@ def _cases(folder: Path, phases: int, seed: int) -> list[dict[str, Any]]:
         played = simulate(problem, policy, information="estimates")
         violations += len(verify_run(problem, played))
         holds = [
-            (math.floor(a.start_us / US_PER_S), a.end_us / US_PER_S - completing_s,
-             sum(a.placement.counts))
+            (math.floor(a.start_us / US_PER_S + ahead_s),
+             math.floor(a.end_us / US_PER_S - completing_s + ahead_s), sum(a.placement.counts))
             for a in played.allocations
         ]  # fmt: skip
-        of_phase = _figures(record, holds, _starts(problem, played))
+        of_phase = _figures(record, holds, _starts(problem, played, ahead_s))
         curves.append(_busy(holds, record))
         of_phase["busy_points_apart_by_minute"] = _points_apart(curves[-1:], busy)
         of_phase["preemptions"] = float(len(policy.requeued))
@@ -250,12 +252,31 @@ def _last_starts(record: SlurmRecord) -> dict[str, float]:
     return last
 
 
-def _starts(problem: Problem, played: Run) -> dict[str, float]:
+def clock_ahead_s(record: SlurmRecord) -> float:
+    """Return by what fraction of a second Slurm's clock is ahead of the times of submission.
+
+    A submission at ``s`` is recorded in second ``floor(s + ahead)``, which leaves little room
+    for `ahead` where there are many; half a second where no submission was recorded.
+    """
+    submitted = {job.job_id: job.submit_s for job in record.jobs}
+    seen: dict[str, float] = {}
+    for row in record.rows:
+        if not math.isnan(row.submit_s):  # a requeued job is submitted again: the first counts
+            seen[row.job_id] = min(row.submit_s, seen.get(row.job_id, math.inf))
+    if not seen:
+        return 0.5
+    least = max(second - submitted[job] for job, second in seen.items())
+    most = min(second + 1 - submitted[job] for job, second in seen.items())
+    return (least + most) / 2
+
+
+def _starts(problem: Problem, played: Run, ahead_s: float) -> dict[str, float]:
     ids = problem.workload.jobs.ids
     last: dict[str, float] = {}
     for a in played.allocations:
         name = ids[a.job]
-        last[name] = max(float(math.floor(a.start_us / US_PER_S)), last.get(name, 0.0))
+        start_s = float(math.floor(a.start_us / US_PER_S + ahead_s))
+        last[name] = max(start_s, last.get(name, 0.0))
     return last
 
 

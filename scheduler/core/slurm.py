@@ -63,7 +63,9 @@ class SlurmSettings:
     cpus_per_node : float
         Mean CPUs of a node: half of the size factor is CPUs asked over all CPUs.
     completing_s : float
-        Time from a job's end until its accelerators may be given away.
+        Time from a job's end until its accelerators may be given away. Not in slurm.conf: on
+        recorded runs 54 % and 56 % of the starts that follow an end fall into the same second
+        as it, which a fifth of a second gives.
     requeue_hold_s : float
         A requeued job is not eligible for so long: the life of a job credential and a second.
     """
@@ -84,5 +86,5 @@ class SlurmSettings:
     preempts: bool = False
     partitions: tuple[SlurmPartition, ...] = ()
     cpus_per_node: float = 64.0
-    completing_s: float = 0.5
+    completing_s: float = 0.2
     requeue_hold_s: float = 121.0

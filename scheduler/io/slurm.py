@@ -7,6 +7,7 @@ A recorded run is a folder with ``slurm.conf``, ``gres.conf`` (optional: devices
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,12 +75,17 @@ class SlurmJob:
 
 @dataclass(frozen=True, slots=True)
 class SlurmRunRow:
-    """One run of a job that Slurm recorded; a requeued job has several."""
+    """One run of a job that Slurm recorded; a requeued job has several.
+
+    Times are whole seconds of Slurm's clock; `submit_s`, where it is known, tells what fraction
+    of a second that clock is ahead.
+    """
 
     job_id: str
     state: str
     start_s: float
     end_s: float
+    submit_s: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +343,10 @@ def _rows(path: Path, known: set[str]) -> Iterator[SlurmRunRow]:
             faults.add(line, "job_id", "not in jobs.csv", row["job_id"])
         start_s = faults.number(line, "start_s", row["start_s"], high=LONGEST_S)
         end_s = faults.number(line, "end_s", row["end_s"], high=LONGEST_S)
-        found.append(SlurmRunRow(row["job_id"], row["state"], start_s, end_s))
+        submit_s = math.nan
+        if "submit_s" in row:
+            submit_s = faults.number(line, "submit_s", row["submit_s"], high=LONGEST_S)
+        found.append(SlurmRunRow(row["job_id"], row["state"], start_s, end_s, submit_s))
     faults.finish()
     yield from found
 

@@ -5,7 +5,9 @@ whole nodes; leaf switches filled tightest first; preemption by requeue. Rules a
 and after reading the source of release 22.05 (sched/backfill, select/cons_tres,
 priority/multifactor, preempt/partition_prio; GPL-2.0: rules only, no code): jobs that end close
 together are taken away together when a start is foreseen (windows of 30 s, then 60, 120, ...),
-and the start foreseen is the end of the last one of them.
+and the start foreseen is the end of the last one of them. The background loop ticks once a
+second: a pass of the main scheduler is due after ``sched_interval``, or ``batch_sched_delay``
+after the last one where something was submitted; the end of a job asks for one at once.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ REORDERS = 2
 
 MOST_TRIES = 50
 """Later starts tried for one job in one backfill pass."""
+
+TICK_US = US_PER_S
+"""The controller's background loop looks once a second whether a pass is due; so does the
+backfill scheduler while it has nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +91,11 @@ class Slurm:
         self._settings = settings or SlurmSettings()
         s = self._settings
         self._services = StaticPeak()
-        self._next_main_us = us_from_s(main_phase * s.cycle_s)
+        self._next_full_us = us_from_s(main_phase * s.cycle_s)
+        self._tick_us = self._next_full_us % TICK_US
+        self._last_pass_us = self._next_full_us - us_from_s(s.cycle_s)
+        self._submitted = False  # since the last pass of the background loop
         self._next_backfill_us = us_from_s(backfill_phase * s.backfill_interval_s)
-        self._due_us: int | None = None
         self._changed = True  # a pass over what has not changed would decide the same
         self._eligible = 0
         self._eligible_us: dict[int, int] = {}
@@ -103,38 +111,65 @@ class Slurm:
         if self._nodes is None:
             self._nodes = _Nodes(view, self._settings, self._clock_us, self._asked)
         now_us = view.now_us
-        s = self._settings
         for job in view.joined:
-            self._eligible_us.setdefault(job, now_us)
+            if self._eligible_us.setdefault(job, now_us) == now_us:
+                self._submitted = True
             self._aged_us.setdefault(job, now_us)
-            self._trigger(now_us + us_from_s(s.submit_delay_s))
-        if view.ended:
-            self._trigger(now_us)
-        main_due = self._due_us is not None and now_us >= self._due_us
-        self._next_main_us = _tick(self._next_main_us, us_from_s(s.cycle_s), now_us)
-        interval_us = us_from_s(s.backfill_interval_s)
-        self._next_backfill_us = _tick(self._next_backfill_us, interval_us, now_us)
-        if now_us == self._next_main_us:
-            self._next_main_us += us_from_s(s.cycle_s)
-            main_due = True
-        if main_due:
-            self._due_us = None
+        if view.joined or view.ended:
+            self._changed = True
+        # the end of a job asks for a pass at once, a submission for one at the next tick
+        left = self._nodes.drop_those_gone(now_us)
+        if self._background_due(now_us) or view.ended or left:
             self._main(view, self._nodes)
-        if now_us == self._next_backfill_us:
-            self._next_backfill_us += interval_us
-            eligible = sum(self._eligible_us[job] <= now_us for job in view.waiting)
-            if s.backfills and (self._changed or eligible != self._eligible):
-                self._changed, self._eligible = False, eligible
-                self._backfill(view, self._nodes)
-        if view.waiting or self._due_us is not None:
-            times = [self._next_main_us, self._next_backfill_us]
-            if self._due_us is not None:
-                times.append(max(self._due_us, now_us + 1))
-            view.wake_at(min(times))
+        self._backfill_if_due(view, self._nodes)
+        times = [*self._nodes.leave_us()]
+        if view.waiting or self._changed:
+            times.append(self._next_backfill_us)
+        if view.waiting:
+            times.append(self._next_pass_us(now_us))
+        if times:
+            view.wake_at(max(min(times), now_us + 1))
 
-    def _trigger(self, at_us: int) -> None:
-        self._changed = True
-        self._due_us = at_us if self._due_us is None else min(self._due_us, at_us)
+    def _background_due(self, now_us: int) -> bool:
+        """Return whether the background loop, which ticks once a second, starts a pass now."""
+        cycle_us = us_from_s(self._settings.cycle_s)
+        due_us = _tick(self._next_full_us, cycle_us, now_us)
+        if due_us > self._next_full_us:  # those in between found nothing
+            self._last_pass_us = max(self._last_pass_us, due_us - cycle_us)
+        self._next_full_us = due_us
+        due = now_us == due_us
+        if due:
+            self._next_full_us += cycle_us
+        elif self._submitted:
+            due = now_us == self._next_look_us(now_us)
+        if due:
+            self._last_pass_us = now_us
+            self._submitted = False
+        return due
+
+    def _next_look_us(self, now_us: int) -> int:
+        """Return the first tick that looks at submissions, at `now_us` or later."""
+        after_us = self._last_pass_us + us_from_s(self._settings.submit_delay_s)
+        return _tick(self._tick_us, TICK_US, max(now_us, after_us))
+
+    def _next_pass_us(self, now_us: int) -> int:
+        look_us = self._next_look_us(now_us + 1) if self._submitted else self._next_full_us
+        return min(look_us, self._next_full_us)
+
+    def _backfill_if_due(self, view: View, nodes: _Nodes) -> None:
+        """Run a backfill pass if it is time for one and anything has changed."""
+        now_us = view.now_us
+        self._next_backfill_us = _tick(self._next_backfill_us, TICK_US, now_us)
+        if now_us != self._next_backfill_us:
+            return
+        eligible = sum(self._eligible_us[job] <= now_us for job in view.waiting)
+        if not self._changed and not view.waiting:
+            self._next_backfill_us += TICK_US
+            return
+        self._next_backfill_us += us_from_s(self._settings.backfill_interval_s)
+        if self._settings.backfills and (self._changed or eligible != self._eligible):
+            self._changed, self._eligible = False, eligible
+            self._backfill(view, nodes)
 
     # --- the two loops -------------------------------------------------------------
 
@@ -148,9 +183,11 @@ class Slurm:
             found = nodes.place(view, job, nodes.usable(job), nodes.free_now(view))
             if found is not None:
                 view.start(job, *found)
+                self._changed = True
                 continue
-            if not (self._settings.preempts and self._preempt(view, nodes, job)):
-                blocked.add(partition)
+            if self._settings.preempts:
+                self._preempt(view, nodes, job)
+            blocked.add(partition)
 
     def _backfill(self, view: View, nodes: _Nodes) -> None:
         """Go through the queue; who cannot start now reserves whole nodes for later."""
@@ -162,6 +199,7 @@ class Slurm:
                 continue
             if found.at_us <= view.now_us:
                 view.start(job, found.mode, found.placement)
+                self._changed = True
                 continue
             end_us = found.at_us + _limit_us(view, job, found.mode)
             reserved.append((found.at_us, end_us, found.nodes))
@@ -236,13 +274,16 @@ class Slurm:
         factors = age * s.age_weight + size * s.size_weight + partition.factor * s.partition_weight
         return int(factors)
 
-    def _preempt(self, view: View, nodes: _Nodes, job: int) -> bool:
-        """Requeue jobs of lower tiers to make room for `job`; return whether it started.
+    def _preempt(self, view: View, nodes: _Nodes, job: int) -> None:
+        """Requeue jobs of lower tiers to make room for `job`.
 
+        The job starts in a later pass, when they have left, and wherever it fits best then.
         Candidates are taken away one by one, smallest first, until the gang has room; those
         that stand on its nodes go. To find fewer, the last one taken moves to the front, the
         others follow by overlap, and it is tried anew (``preempt_reorder_count``).
         """
+        if nodes.leaves_for(job):
+            return
         tier = nodes.partitions[nodes.partition_of(job)].tier
         candidates = []
         for other, running in view.running.items():
@@ -269,17 +310,19 @@ class Slurm:
             before.sort(key=lambda j: -len(wanted.intersection(view.running[j].placement.nodes)))
             order = [last, *before, *order[len(removed) :]]
         if found is None:
-            return False
+            return
         wanted = set(found[1].nodes)
         hold_us = us_from_s(self._settings.requeue_hold_s)
+        gone_us = view.now_us + us_from_s(self._settings.completing_s)
         for other in removed:
-            if wanted.intersection(view.running[other].placement.nodes):
+            placement = view.running[other].placement
+            if wanted.intersection(placement.nodes):
                 view.stop(other)
+                nodes.leave(gone_us, job, placement)
                 self._eligible_us[other] = view.now_us + hold_us
                 self._aged_us[other] = view.now_us
                 self.requeued.append((other, view.now_us))
-        view.start(job, *found)
-        return True
+        self._changed = True
 
 
 class _Nodes:
@@ -293,6 +336,7 @@ class _Nodes:
     ) -> None:
         self._clock_us = clock_us
         self._asked = asked
+        self._leaving: list[tuple[int, int, Placement]] = []  # when, for which job, from where
         self._shapes_of: dict[int, list[_Shape]] = {}
         pools = view.problem.pools
         types = range(len(view.problem.types))
@@ -336,7 +380,29 @@ class _Nodes:
 
     def free_now(self, view: View) -> list[int]:
         """Return free accelerators by node, to be changed at will."""
-        return view.occupancy.free.copy()
+        free = view.occupancy.free.copy()
+        for _, _, placement in self._leaving:
+            for node, count in zip(placement.nodes, placement.counts, strict=True):
+                free[node] -= count
+        return free
+
+    def leave(self, gone_us: int, job: int, placement: Placement) -> None:
+        """Keep what a requeued job held until it has left; it makes room for `job`."""
+        self._leaving.append((gone_us, job, placement))
+
+    def leaves_for(self, job: int) -> bool:
+        """Return whether anything is leaving to make room for the job."""
+        return any(other == job for _, other, _ in self._leaving)
+
+    def leave_us(self) -> list[int]:
+        """Return the instants at which requeued jobs will have left."""
+        return [gone_us for gone_us, _, _ in self._leaving]
+
+    def drop_those_gone(self, now_us: int) -> bool:
+        """Forget requeued jobs that have left; return whether there were any."""
+        before = len(self._leaving)
+        self._leaving = [entry for entry in self._leaving if entry[0] > now_us]
+        return len(self._leaving) < before
 
     @staticmethod
     def give(free: list[int], placement: Placement) -> None:
@@ -426,16 +492,17 @@ class _Nodes:
         found = self.place(view, job, allowed, free)
         if found is not None:
             return _Start(view.now_us, *found, _mask(found[1]))
-        ends = sorted((view.expected_end_us(j), j) for j in view.running)
+        running = [(view.expected_end_us(j), r.placement) for j, r in view.running.items()]
+        leaving = [(gone_us, placement) for gone_us, _, placement in self._leaving]
+        ends = sorted([*running, *leaving], key=lambda end: end[0])
         window_us = us_from_s(END_WINDOW_S)
         until_us = 0
         k = 0
         while k < len(ends):
             last_us = 0
             while k < len(ends):
-                end_us, other = ends[k]
+                end_us, placement = ends[k]
                 k += 1
-                placement = view.running[other].placement
                 if not _mask(placement) & allowed:
                     continue
                 if not until_us:

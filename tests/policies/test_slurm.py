@@ -117,13 +117,37 @@ def test_the_leaf_with_the_fewest_usable_nodes_is_filled_first() -> None:
     assert nodes[2] == (2, 3)
 
 
+def test_who_was_made_room_for_starts_wherever_it_fits_first() -> None:
+    """A recorded run has it: the node of a job that ended meanwhile, not that of the victim."""
+    asks = [(0.0, 8, 30.1, 60.0, 0), (0.0, 8, 100.0, 120.0, 1), (30.0, 8, 10.0, 20.0, 2)]
+    partitions = (
+        SlurmPartition("p0", requeues=False),
+        SlurmPartition("p1"),
+        SlurmPartition("p2", tier=10),
+    )
+    problem = problem_of(asks, partitions=3)
+    run = play(problem, replace(QUICK, preempts=True, partitions=partitions))
+    assert starts(run)[2] == [30.1]
+    held = {a.job: a.placement.nodes for a in run.allocations if a.start_us < 40 * US_PER_S}
+    assert held[2] == held[0] != held[1]
+    assert len(starts(run)[1]) == 2, "requeued in vain"
+
+
+def test_submissions_wait_for_the_tick_of_the_background_loop() -> None:
+    settings = replace(QUICK, cycle_s=60.0, submit_delay_s=3.0, backfills=False)
+    problem = problem_of([(0.4, 8, 10.0, 20.0, 0), (1.6, 8, 10.0, 20.0, 0)])
+    assert starts(play(problem, settings)) == [[3.0], [3.0]], "not sooner than the delay"
+    late = problem_of([(10.4, 8, 10.0, 20.0, 0), (11.6, 8, 10.0, 20.0, 0)])
+    assert starts(play(late, settings)) == [[11.0], [14.0]]
+
+
 def test_a_higher_tier_requeues_a_lower_one_which_starts_from_nothing() -> None:
     asks = [(0.0, 16, 100.0, 120.0, 0), (30.0, 8, 10.0, 20.0, 1)]
     partitions = (SlurmPartition("p0"), SlurmPartition("p1", tier=10))
     settings = replace(QUICK, preempts=True, partitions=partitions, requeue_hold_s=121.0)
     problem = problem_of(asks, partitions=2)
     run = play(problem, settings)
-    assert starts(run) == [[0.0, 151.0], [30.0]]
+    assert starts(run) == [[0.0, 151.0], [30.2]], "when what was requeued has left"
     assert run.finished_us[0] == 251 * 1_000_000
     lost = [a.lost_work for a in run.allocations if a.job == 0]
     assert lost == [pytest.approx(30.0), 0.0]
