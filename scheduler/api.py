@@ -16,7 +16,7 @@ from scheduler.core.run import Run, Schedule, Violation
 
 if TYPE_CHECKING:
     from scheduler.core.workload import Workload
-    from scheduler.execute import Executor, Progress
+    from scheduler.execute import Bounding, Executor, Progress
     from scheduler.policies import Information
     from scheduler.report import Summary
     from scheduler.simulate import Account
@@ -201,6 +201,7 @@ def compare(
     executor: Executor = "local",
     address: str | None = None,
     progress: Progress | None = None,
+    bound: Bounding = "auto",
 ) -> list[Summary]:
     """Replay several policies under the same seeds and draw each one's replays together.
 
@@ -221,6 +222,9 @@ def compare(
         A Ray cluster to join.
     progress : callable or None
         Called as ``progress(done, total, result)``.
+    bound : {"auto", "plan", "quick", "none"}
+        Which lower bound stands beside the figures: by prices over time, by area, or by the
+        former where the problem is small.
 
     Returns
     -------
@@ -241,5 +245,6 @@ def compare(
         horizon_s=horizon_s,
         account=account,
         progress=progress,
+        bound=bound,
     )
     return summarise(results)

@@ -19,6 +19,7 @@ from scheduler.cli_looking import estimate, explain, figure, list_, report, ui, 
 from scheduler.cli_options import (
     AccountOption,
     AddressOption,
+    BoundOption,
     DebugOption,
     ExecutorOption,
     FormatOption,
@@ -26,6 +27,7 @@ from scheduler.cli_options import (
     InformationOption,
     JsonOption,
     LoadOption,
+    MetricsOption,
     NoiseOption,
     OutputOption,
     PlotOption,
@@ -36,9 +38,12 @@ from scheduler.cli_options import (
     RelativeWidthOption,
     ReplaysOption,
     ReportOption,
+    ResumeOption,
+    SaveAtOption,
     SeedOption,
     SelectOption,
     SinceOption,
+    SnapshotOption,
     TopologyArgument,
     UntilOption,
     WorkloadArgument,
@@ -103,7 +108,7 @@ def demo(
 def run(
     topology: TopologyArgument,
     workload: WorkloadArgument,
-    policy: PolicyOption = "optimizer",
+    policy: PolicyOption = None,
     replays: ReplaysOption = 1,
     relative_width: RelativeWidthOption = None,
     seed: SeedOption = 0,
@@ -111,6 +116,10 @@ def run(
     information: InformationOption = "exact",
     horizon: HorizonOption = None,
     account: AccountOption = "run",
+    bound: BoundOption = "auto",
+    save_at: SaveAtOption = None,
+    snapshot: SnapshotOption = None,
+    resume: ResumeOption = None,
     executor: ExecutorOption = None,
     address: AddressOption = None,
     load: LoadOption = None,
@@ -121,6 +130,7 @@ def run(
     profile: ProfileOption = None,
     reference: ReferenceOption = None,
     plot: PlotOption = False,
+    metrics: MetricsOption = False,
     json: JsonOption = False,
     output: OutputOption = None,
     report: ReportOption = None,
@@ -133,17 +143,20 @@ def run(
     fleetfit run my-fleet.yaml my-jobs.yaml --policy srtf --replays 8
     fleetfit run gavel-36 jobs.csv.gz --format philly --select cluster=ee9e8c --load 0.9
     fleetfit run demo-mixed demo-day --json -o run.json
+    fleetfit run demo-mixed demo-day --policy fifo --save-at '6 h' --snapshot at-6h.json
+    fleetfit run demo-mixed demo-day --resume at-6h.json --policy srtf
     """
     from scheduler import commands
 
-    return commands.play(
+    return commands.run(
         inputs_of(topology, workload, load, select, format, since, until, profile, reference),
-        [policy],
+        policy,
         replaying_of(
-            replays, seed, noise, information, horizon, account, executor, address, relative_width
+            *(replays, seed, noise, information, horizon, account, executor, address),
+            *(relative_width, bound),
         ),
-        output_of(json, plot, output, report),
-        option="--policy",
+        output_of(json, plot, output, report, metrics),
+        commands.Saving(save_at, snapshot, resume),
     )
 
 
@@ -160,6 +173,7 @@ def compare(
     information: InformationOption = "exact",
     horizon: HorizonOption = None,
     account: AccountOption = "run",
+    bound: BoundOption = "auto",
     executor: ExecutorOption = None,
     address: AddressOption = None,
     load: LoadOption = None,
@@ -170,6 +184,7 @@ def compare(
     profile: ProfileOption = None,
     reference: ReferenceOption = None,
     plot: PlotOption = False,
+    metrics: MetricsOption = False,
     json: JsonOption = False,
     output: OutputOption = None,
     report: ReportOption = None,
@@ -188,9 +203,10 @@ def compare(
         inputs_of(topology, workload, load, select, format, since, until, profile, reference),
         [name.strip() for name in policies.split(",")],
         replaying_of(
-            replays, seed, noise, information, horizon, account, executor, address, relative_width
+            *(replays, seed, noise, information, horizon, account, executor, address),
+            *(relative_width, bound),
         ),
-        output_of(json, plot, output, report),
+        output_of(json, plot, output, report, metrics),
         option="--policies",
         many=True,
     )
@@ -264,6 +280,7 @@ def execute(
             show_default=False,
         ),
     ] = None,
+    report: ReportOption = None,
     debug: DebugOption = False,
 ) -> int:
     r"""Play a saved run as real Ray tasks and set measured idle time against the simulator's.
@@ -275,7 +292,7 @@ def execute(
     from scheduler import commands
 
     return commands.execute(
-        commands.Executing(words, speed, address, output, json),
+        commands.Executing(words, speed, address, output, json, report),
         inputs_of("", "", load, select, format, since, until, profile, reference),
     )
 
@@ -286,13 +303,19 @@ def solve(
     topology: TopologyArgument,
     workload: WorkloadArgument,
     objective: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--objective",
-            metavar="NAME",
-            help="What to minimise: mean_jct, weighted_completion, makespan, tardiness, energy.",
+            metavar="NAME[:SHARE]",
+            help=(
+                "What to optimise: idle, waste, mean_jct, weighted_completion, makespan, "
+                "tardiness, max_min_fairness, finish_time_fairness, throughput, energy, cost, "
+                "carbon. May be repeated: the first leads, later ones may worsen it by at most "
+                "its share, such as makespan:5%. [default: mean_jct]"
+            ),
+            show_default=False,
         ),
-    ] = "mean_jct",
+    ] = None,
     time_limit: Annotated[
         str,
         typer.Option("--time-limit", metavar="TIME", help="Of all solves, in repeatable seconds."),
@@ -301,6 +324,13 @@ def solve(
     free: Annotated[
         bool,
         typer.Option("--free", help="All cores, seconds of the clock: answers may differ."),
+    ] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Run each job once; do not preempt where it helps.")
+    ] = False,
+    meet_deadlines: Annotated[
+        bool,
+        typer.Option("--meet-deadlines", help="Let no job end after its deadline, or say why."),
     ] = False,
     load: LoadOption = None,
     select: SelectOption = None,
@@ -320,21 +350,33 @@ def solve(
             show_default=False,
         ),
     ] = None,
+    report: ReportOption = None,
     debug: DebugOption = False,
 ) -> int:
     r"""Schedule known jobs offline: the best schedule found, and a bound on any other.
 
-    Every job runs once, from start to end, in one mode.
+    Jobs run once, from start to end, in one mode, unless a schedule that preempts is better.
+    What cannot be done is explained by a minimal set of constraints in conflict.
 
     \b
-    fleetfit solve my-fleet.yaml my-jobs.yaml --objective makespan
+    fleetfit solve my-fleet.yaml my-jobs.yaml --objective makespan:5% --objective mean_jct
     fleetfit solve my-fleet.yaml my-jobs.yaml --time-limit '5 min' -o schedule.json
     """
     from scheduler import commands
 
     return commands.solve(
         inputs_of(topology, workload, load, select, format, since, until, profile, reference),
-        commands.Solving(objective, time_limit, seed, free, output, json),
+        commands.Solving(
+            tuple(objective or ("mean_jct",)),
+            time_limit,
+            seed,
+            free,
+            output,
+            json,
+            preempt=not once,
+            meet_deadlines=meet_deadlines,
+            report=report,
+        ),
     )
 
 

@@ -98,19 +98,25 @@ def replaying_of(
     executor: str | None,
     address: str | None,
     relative_width: float | None = None,
+    bound: str = "auto",
 ) -> Replaying:
     """Return how to play it, from the words of the command line."""
     from scheduler.commands import Replaying
 
     return Replaying(
-        replays, seed, noise, information, horizon, account, executor, address, relative_width
+        *(replays, seed, noise, information, horizon, account, executor, address),
+        *(relative_width, bound),
     )
 
 
 def output_of(
-    json: bool, plot: bool = False, path: Path | None = None, report: Path | None = None
+    json: bool,
+    plot: bool = False,
+    path: Path | None = None,
+    report: Path | None = None,
+    metrics: bool = False,
 ) -> Output:
     """Return what to show and to save, from the words of the command line."""
     from scheduler.commands import Output
 
-    return Output(json, plot, path, report)
+    return Output(json, plot, path, report, metrics)

@@ -25,6 +25,7 @@ from scheduler.cli_options import (
     ProfileOption,
     PromptOption,
     ReferenceOption,
+    ReportOption,
     ResultsArgument,
     RunsOption,
     SelectOption,
@@ -63,7 +64,12 @@ def explain(
     workload: WorkloadArgument,
     run_file: Annotated[Path, typer.Argument(metavar="RUN", help="A run file that -o has saved.")],
     by: Annotated[
-        str, typer.Option("--by", help="Rows of the table: type, domain, hour or tenant.")
+        str,
+        typer.Option(
+            "--by",
+            metavar="LEVELS",
+            help="Rows of the table: type, domain, hour or tenant, or several joined by commas.",
+        ),
     ] = "type",
     blocks: Annotated[int, typer.Option("--blocks", help="Idle blocks shown at most.")] = 10,
     load: LoadOption = None,
@@ -82,6 +88,7 @@ def explain(
     fleetfit run demo-mixed demo-day --policy easy_backfill -o run.json
     fleetfit explain demo-mixed demo-day run.json
     fleetfit explain demo-mixed demo-day run.json --by tenant --blocks 3
+    fleetfit explain demo-mixed demo-day run.json --by type,hour --blocks 0
     """
     from scheduler import commands
 
@@ -159,7 +166,7 @@ def figure(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="waterfall, policies, idle, queue, schedule, or energy."
+            metavar="NAME", help="waterfall, policies, idle, queue, schedule, energy, or ecdf."
         ),
     ],
     words: ResultsArgument,
@@ -234,6 +241,7 @@ def estimate(
     tpot: TpotOption = "100 ms",
     runs: RunsOption = None,
     cross_validate: CrossValidateOption = False,
+    report: ReportOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> int:
@@ -243,6 +251,7 @@ def estimate(
     fleetfit estimate --model llama-3-70b --precision bf16 --count 64 --all-types
     fleetfit estimate --model llama-3-8b --serve --count 1 --on H100-SXM --tpot '50 ms'
     fleetfit estimate --runs published-runs.csv --json
+    fleetfit estimate --model llama-3-70b --count 64 --all-types --report types.html
     """
     from scheduler import commands
 
@@ -263,7 +272,7 @@ def estimate(
             runs,
             cross_validate,
         ),
-        output_of(json),
+        output_of(json, report=report),
     )
 
 

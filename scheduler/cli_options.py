@@ -25,7 +25,14 @@ WorkloadArgument = Annotated[
     ),
 ]
 PolicyOption = Annotated[
-    str, typer.Option("--policy", "-p", metavar="NAME", help="See 'list policies'.")
+    str | None,
+    typer.Option(
+        "--policy",
+        "-p",
+        metavar="NAME",
+        help="See 'list policies'. [default: optimizer; with --resume, the saved run's]",
+        show_default=False,
+    ),
 ]
 PoliciesOption = Annotated[
     str,
@@ -34,6 +41,36 @@ PoliciesOption = Annotated[
         "-p",
         metavar="NAMES",
         help="Names joined by commas; the others are set against the first.",
+    ),
+]
+SaveAtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--save-at",
+        metavar="TIME",
+        help="Write the state at that instant of the run, such as '36 h', to --snapshot.",
+        show_default=False,
+        rich_help_panel=_PLAY,
+    ),
+]
+SnapshotOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--snapshot",
+        metavar="FILE",
+        help="Where --save-at writes.",
+        show_default=False,
+        rich_help_panel=_PLAY,
+    ),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume",
+        metavar="FILE",
+        help="Go on from a snapshot, to the same end; with another --policy, under that one.",
+        show_default=False,
+        rich_help_panel=_PLAY,
     ),
 ]
 ReplaysOption = Annotated[
@@ -97,6 +134,16 @@ AccountOption = Annotated[
         metavar="PERIOD",
         help="What the ledger covers: run (until the last job has ended), or arrivals "
         "(until the last job has arrived, the same for every policy).",
+        rich_help_panel=_PLAY,
+    ),
+]
+BoundOption = Annotated[
+    str,
+    typer.Option(
+        "--bound",
+        metavar="KIND",
+        help="What no schedule can better: plan (by prices over time), quick (by area), none, "
+        "or auto (the plan where that is quick too).",
         rich_help_panel=_PLAY,
     ),
 ]
@@ -197,6 +244,15 @@ JsonOption = Annotated[
     typer.Option(
         "--json",
         help="Print one JSON object instead of tables.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+MetricsOption = Annotated[
+    bool,
+    typer.Option(
+        "--metrics",
+        help="Also show distributions, fairness, tenants, and each difference that is clear.",
         show_default=False,
         rich_help_panel=_OUTPUT,
     ),

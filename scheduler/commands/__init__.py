@@ -8,9 +8,10 @@ from scheduler.commands.executing import Executing, execute
 from scheduler.commands.explaining import explain
 from scheduler.commands.listing import list_names
 from scheduler.commands.options import Inputs, Output, Replaying
-from scheduler.commands.playing import demo, play
+from scheduler.commands.playing import demo, play, run
 from scheduler.commands.reporting import Reporting, report
 from scheduler.commands.showing import Drawing, figure, ui
+from scheduler.commands.snapshots import Saving
 from scheduler.commands.solving import Solving, solve
 from scheduler.commands.sweeping import Sweeping, sweep
 
@@ -22,6 +23,7 @@ __all__ = [
     "Question",
     "Replaying",
     "Reporting",
+    "Saving",
     "Solving",
     "Sweeping",
     "demo",
@@ -32,6 +34,7 @@ __all__ = [
     "list_names",
     "play",
     "report",
+    "run",
     "solve",
     "sweep",
     "ui",

@@ -10,10 +10,13 @@ from typing import Final, TypeVar
 import numpy as np
 
 from scheduler.commands.options import Output
+from scheduler.commands.pages import report_estimates, report_predictions
 from scheduler.commands.printing import print_json, say
+from scheduler.commands.reporting import prepare_page
 from scheduler.core.cluster import AcceleratorType
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.model import Model
+from scheduler.core.version import VERSION
 from scheduler.core.workload import ModelPhysics, Service
 from scheduler.io.catalogue import PRECISIONS as TRAINING_PRECISIONS
 from scheduler.io.catalogue import accelerators, find_accelerator, find_model
@@ -74,6 +77,8 @@ class Question:
 
 def estimate(asked: Question, output: Output) -> int:
     """Show what was asked for; return 1 if no type can do the job, else 0."""
+    if output.report is not None:
+        prepare_page(output.report, "--report")
     if asked.runs is not None:
         return _compare_with_runs(asked, asked.runs, output)
     model, types, service = _checked(asked)
@@ -82,6 +87,10 @@ def estimate(asked: Question, output: Output) -> int:
     else:
         rows = train_on_types(model, _physics(asked, model), asked.count, types)
     unit = _unit(model, asked.serve)
+    if output.report is not None:
+        facts = {k: str(v) for k, v in _asked_for(asked, model, service, unit).items()}
+        title = _title(asked, model)
+        report_estimates(title, rows, unit, facts | {"fleetfit": VERSION}, output.report)
     if output.json:
         print_json(
             {**_asked_for(asked, model, service, unit), "estimates": [r.as_dict() for r in rows]}
@@ -219,8 +228,8 @@ def _asked_for(
     }
 
 
-def _show(rows: tuple[TypeEstimate, ...], asked: Question, model: Model, unit: str) -> None:
-    console = results_console()
+def _title(asked: Question, model: Model) -> str:
+    """Return what is estimated, in a line."""
     verb = "Serving" if asked.serve else "Training"
     how = (
         f"{asked.prompt_tokens:g} tokens in, {asked.output_tokens:g} out"
@@ -229,11 +238,15 @@ def _show(rows: tuple[TypeEstimate, ...], asked: Question, model: Model, unit: s
     )
     if not model.counts_tokens:
         how = "one sample a request" if asked.serve else f"{asked.batch} samples a step"
-    what = f"{verb} {model.name} in {asked.precision}, {how}"
     on = "1 accelerator"
     if asked.count > 1:
         on = f"{asked.count} accelerators on their usual network"
-    console.print(f"{what}: {on}", markup=False)
+    return f"{verb} {model.name} in {asked.precision}, {how}: {on}"
+
+
+def _show(rows: tuple[TypeEstimate, ...], asked: Question, model: Model, unit: str) -> None:
+    console = results_console()
+    console.print(_title(asked, model), markup=False)
     possible = [row for row in rows if row.work_per_s > 0]
     if len(rows) == 1 and possible:
         console.print(f"\n[bold]{rows[0].accelerator.name}[/bold]")
@@ -256,6 +269,11 @@ def _compare_with_runs(asked: Question, path: Path, output: Output) -> int:
         raise InputError([Fault("goes without --model, --on and --all-types", "--runs")])
     report = read_and_predict(path)
     unseen = _of_unseen_sources(path) if asked.cross_validate else None
+    if output.report is not None:
+        facts = {"published runs": path.name, "fleetfit": VERSION}
+        if unseen is not None:
+            facts["unseen sources"] = f"median {percent(unseen.median)}, p90 {percent(unseen.p90)}"
+        report_predictions(f"Published runs of {path.name}", report, facts, output.report)
     if output.json:
         extra = {} if unseen is None else {"leave_one_source_out": unseen.as_dict()}
         print_json({**report.as_dict(), **extra})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any, Final
 
 from scheduler import __version__
 from scheduler.commands.options import Inputs, load_problem
+from scheduler.commands.pages import report_run
 from scheduler.commands.printing import print_json, say
+from scheduler.commands.reporting import prepare_page
 from scheduler.core.errors import Fault, InputError
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run
@@ -18,6 +21,7 @@ from scheduler.execute import fingerprint
 from scheduler.execute.schedules import Execution, execute_run
 from scheduler.report import results_console
 from scheduler.report.executions import execution_lines, execution_table
+from scheduler.report.words import percent
 
 EXECUTION_SCHEMA: Final = "execution/1"
 USAGE: Final = "fleetfit execute TOPOLOGY WORKLOAD RUN"
@@ -34,6 +38,7 @@ class Executing:
     address: str | None
     log: Path | None
     json: bool
+    report: Path | None = None
 
 
 def execute(executing: Executing, inputs: Inputs) -> int:
@@ -49,6 +54,8 @@ def execute(executing: Executing, inputs: Inputs) -> int:
     from scheduler.io import read_json, run_from_json
 
     speed = _speed(executing.speed)
+    if executing.report is not None:
+        prepare_page(executing.report, "--report")
     *names, file = executing.words
     if len(names) not in (0, 2):
         message = "takes a run, or a topology, a workload and a run"
@@ -61,6 +68,10 @@ def execute(executing: Executing, inputs: Inputs) -> int:
     found = execute_run(problem, run, speed=speed, address=executing.address)
     if executing.log is not None:
         _save(found, problem, executing.log)
+    if executing.report is not None:
+        words = ["fleetfit", "execute", *executing.words, "--speed", executing.speed]
+        page, from_ = executing.report, made_from if isinstance(made_from, dict) else {}
+        report_run(problem, run, from_, shlex.join(words), page, _facts(found))
     if executing.json:
         print_json(_object(problem, run, found))
     else:
@@ -146,6 +157,16 @@ def _object(problem: Problem, run: Run, found: Execution) -> dict[str, Any]:
         "faults": list(found.faults),
         "leaked_placement_groups": found.leaked,
     }
+
+
+def _facts(found: Execution) -> dict[str, str]:
+    """Return what was measured, for the page of the run."""
+    shares = {
+        f"Idle when executed, {row.name}": f"{percent(row.measured)} measured, "
+        f"{percent(row.simulated)} simulated"
+        for row in found.idle
+    }
+    return shares | {"Executed on Ray": " ".join(execution_lines(found))}
 
 
 def _save(found: Execution, problem: Problem, path: Path) -> None:

@@ -24,7 +24,7 @@ def explain(inputs: Inputs, run: Path, level: str, blocks: int, output: Output) 
     run : Path
         A run file.
     level : str
-        What the table has rows for.
+        What the table has rows for: a level, or several joined by commas.
     blocks : int
         Idle blocks shown at most.
     """
@@ -33,10 +33,16 @@ def explain(inputs: Inputs, run: Path, level: str, blocks: int, output: Output) 
     from scheduler.report.explanation import LEVELS, Explanation
     from scheduler.verify import verify_run
 
+    levels = [word.strip() for word in level.split(",")]
     faults = []
-    if level not in LEVELS:
-        near = nearest_name(level, LEVELS)
-        faults.append(Fault("unknown level", "--by", "", level, ", ".join(LEVELS), near or ""))
+    for name in levels:
+        if name not in LEVELS:
+            allowed = f"{', '.join(LEVELS)}, or several joined by commas"
+            faults.append(
+                Fault("unknown level", "--by", "", name, allowed, nearest_name(name, LEVELS))
+            )
+    if len(set(levels)) < len(levels):
+        faults.append(Fault("a level named twice", "--by", "", level))
     if not 0 <= blocks <= MOST_BLOCKS:
         faults.append(Fault("out of range", "--blocks", "", str(blocks), f"0 to {MOST_BLOCKS}"))
     if faults:
@@ -54,11 +60,11 @@ def explain(inputs: Inputs, run: Path, level: str, blocks: int, output: Output) 
         return 1
     explanation = Explanation(problem, played)
     if output.json:
-        print_json(explanation.as_dict(blocks))
+        print_json(explanation.as_dict(blocks, levels))
         return 0
     console = results_console()
-    console.print(f"[bold]Accelerator-hours by cause and {level}[/bold]")
-    console.print(level_table(explanation, level))
+    console.print(f"[bold]Accelerator-hours by cause and {' and '.join(levels)}[/bold]")
+    console.print(level_table(explanation, *levels))
     for line in story_lines(explanation):
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
     if blocks:

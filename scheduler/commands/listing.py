@@ -6,7 +6,7 @@ from scheduler.commands.options import Output
 from scheduler.commands.printing import print_json
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.units import GB, GIB
-from scheduler.policies import describe
+from scheduler.policies import describe, parts
 from scheduler.report import listing_table, results_console
 from scheduler.report.catalogues import (
     PEAKS_NOTE,
@@ -33,7 +33,7 @@ def list_names(what: str, output: Output) -> int:
     rows = kinds[what]()
     console = results_console()
     if output.json:
-        print_json({what: rows})
+        print_json({what: rows} | ({"composed": parts()} if what == "policies" else {}))
     elif what == "accelerators":
         for table in accelerator_tables(rows, console.width):
             console.print(table)
@@ -43,11 +43,24 @@ def list_names(what: str, output: Output) -> int:
         console.print(model_table(rows, console.width))
     else:
         console.print(listing_table(rows))
+    if what == "policies" and not output.json:
+        for note in _grammar():
+            console.print(note, markup=False, highlight=False)
     return 0
 
 
 def _policy_rows() -> list[dict[str, object]]:
     return [{"name": name, "title": title} for name, title in describe().items()]
+
+
+def _grammar() -> list[str]:
+    """Return how names are composed, and of which words."""
+    return [
+        "Others are composed, as ORDER+ADMISSION+PLACEMENT: srtf+easy+worst_fit.",
+        "Admission (greedy) and placement (best_fit) come in any order, or one is left out.",
+        *(f"  {choice}: {', '.join(words)}" for choice, words in parts().items()),
+        "FILE.py:CLASS is a policy of your own.",
+    ]
 
 
 def _topology_rows() -> list[dict[str, object]]:

@@ -11,8 +11,8 @@ from scheduler import api
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.problem import Problem
 from scheduler.core.sweep import Until
-from scheduler.execute import EXECUTORS, Executor
-from scheduler.policies import INFORMATION_LEVELS, Information, known, names, own
+from scheduler.execute import BOUNDINGS, EXECUTORS, Bounding, Executor
+from scheduler.policies import INFORMATION_LEVELS, Information, known, names, nearest, own
 from scheduler.simulate import ACCOUNTS, Account
 
 NOISE_SIGMA: Final = 0.1
@@ -51,6 +51,7 @@ class Replaying:
     executor: str | None
     address: str | None
     relative_width: float | None = None
+    bound: str = "auto"
 
     @property
     def until(self) -> Until | None:
@@ -73,6 +74,7 @@ class Output:
     plot: bool = False
     path: Path | None = None
     report: Path | None = None
+    metrics: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Choices:
     horizon_s: float | None
     account: Account
     executor: Executor
+    bound: Bounding
 
 
 def checked(policies: Sequence[str], replaying: Replaying, output: Output, option: str) -> Choices:
@@ -99,6 +102,7 @@ def checked(policies: Sequence[str], replaying: Replaying, output: Output, optio
     if replaying.address and executor != "ray":
         faults.append(Fault(f"goes with --executor ray, not {executor}", "--address"))
     account = one_of(replaying.account, ACCOUNTS, "--account", faults)
+    bound = one_of(replaying.bound, BOUNDINGS, "--bound", faults)
     horizon_s = None
     if replaying.horizon is not None:
         horizon_s, fault = seconds_of(replaying.horizon, "--horizon")
@@ -108,7 +112,7 @@ def checked(policies: Sequence[str], replaying: Replaying, output: Output, optio
         faults.append(Fault("several runs need a folder", "--output", value=str(output.path)))
     if faults:
         raise InputError(faults)
-    return Choices(tuple(policies), information, horizon_s, account, executor)
+    return Choices(tuple(policies), information, horizon_s, account, executor, bound)
 
 
 Name = TypeVar("Name", bound=str)
@@ -136,8 +140,7 @@ def _policy_faults(policies: Sequence[str], option: str) -> list[Fault]:
             except InputError as error:
                 faults += error.faults
         elif not known(name):
-            near = nearest_name(name, everyone)
-            faults.append(Fault("unknown policy", option, "", name, allowed, near))
+            faults.append(Fault("unknown policy", option, "", name, allowed, nearest(name)))
     twice = [name for name in dict.fromkeys(policies) if policies.count(name) > 1]
     return faults + [Fault("named twice", option, value=name) for name in twice]
 

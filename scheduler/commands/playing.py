@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from scheduler import __version__
 from scheduler.commands.options import (
@@ -21,6 +23,7 @@ from scheduler.commands.options import (
 )
 from scheduler.commands.printing import print_json, say
 from scheduler.commands.reporting import command_of, prepare_page, report_results
+from scheduler.commands.snapshots import Course, Saving, course_of
 from scheduler.core.errors import Fault, InputError
 from scheduler.core.problem import Problem
 from scheduler.execute import ExecutionError, Executor, ReplayResult, fingerprint, replay
@@ -32,6 +35,7 @@ from scheduler.report import (
     duration,
     inputs_line,
     ledger_table,
+    metric_tables,
     policy_tables,
     replay_progress,
     replays_line,
@@ -45,11 +49,24 @@ from scheduler.report import (
     words_console,
 )
 from scheduler.report.queue_plot import queue_plot
+from scheduler.simulate.quota import most_served_per_s
 
 SHOWN_VIOLATIONS: Final = 20
 DEMO_TOPOLOGY: Final = "demo-mixed"
 DEMO_WORKLOAD: Final = "demo-day"
+DEFAULT_POLICY: Final = "optimizer"
 DEMO_POLICIES: Final = ("fifo", "easy_backfill", "srtf", "optimizer")
+
+
+def run(
+    inputs: Inputs, policy: str | None, replaying: Replaying, output: Output, saving: Saving
+) -> int:
+    """Play one policy, see `play`; save the run on the way or go on with a saved one."""
+    if not saving.asked:
+        return play(inputs, [policy or DEFAULT_POLICY], replaying, output, option="--policy")
+    course = course_of(saving, policy, DEFAULT_POLICY, replaying)
+    words = [course.policy]
+    return play(inputs, words, course.replaying, output, option="--policy", course=course)
 
 
 def play(
@@ -60,6 +77,7 @@ def play(
     *,
     option: str,
     many: bool = False,
+    course: Course | None = None,
 ) -> int:
     """Play policies and show the outcome; return 1 if the verifier objects, else 0.
 
@@ -71,6 +89,8 @@ def play(
         Name of the option that `policies` came from, for messages.
     many : bool
         Whether the JSON is that of a comparison.
+    course : Course, optional
+        The one replay, where it is saved on its way or goes on with a saved one.
     """
     choices = checked(policies, replaying, output, option)
     if output.path is not None:
@@ -79,25 +99,32 @@ def play(
         prepare_page(output.report, "--report")
     problem = load_problem(inputs)
     _explain_rejections(problem)
+    _explain_quotas(problem)
     keep_runs = output.path is not None or output.report is not None or output.plot
-    results = _replay(problem, choices, replaying, keep_runs)
+    made_from = _made_from(inputs, problem, replaying)
+    if course is not None:
+        results = [course.play(problem, choices, made_from, keep_run=keep_runs)]
+    else:
+        results = _replay(problem, choices, replaying, keep_runs)
     played = len(results) // len(choices.policies)
     if played < replaying.replays:
         say(f"{played} of {replaying.replays} replays were enough")
-    made_from = _made_from(inputs, problem, replaying)
     if output.path is not None:
         _save(results, output.path, made_from)
     summaries = summarise(results)
     if output.report is not None:
         command = command_of(inputs, policies, replaying)
+        if course is not None and course.forks:
+            command += f" --resume {shlex.quote(str(course.source))}"
         report_results(problem, results, summaries, made_from, command, output.report)
     if output.json:
         print_json(
             compare_object(summaries, made_from) if many else run_object(summaries[0], made_from)
         )
     else:
-        _show(problem, summaries, replaying, results, plot=output.plot)
-    return _complain_of_violations(summaries)
+        _show(problem, summaries, replaying, results, output)
+    missed = course is not None and course.missed
+    return max(_complain_of_violations(summaries), int(missed))
 
 
 def demo(replaying: Replaying, output: Output) -> int:
@@ -143,6 +170,7 @@ def _replay_on(
             noise_sigma=replaying.noise_sigma,
             horizon_s=choices.horizon_s,
             account=choices.account,
+            bound=choices.bound,
             keep_runs=keep_runs,
             progress=progress,
             until=replaying.until,
@@ -204,13 +232,23 @@ def _explain_rejections(problem: Problem) -> None:
         say(f"{counts[index]} jobs of class {name} can never run here ({text})")
 
 
+def _explain_quotas(problem: Problem) -> None:
+    """Say on standard error which services their tenants' quotas keep from serving their peak."""
+    for index, service in enumerate(problem.workload.services):
+        peak, most = float(service.demand_per_s.max()), most_served_per_s(problem, index)
+        if most < peak * (1 - 1e-9):
+            say(
+                f"service {service.name} can serve at most {most:.4g} of its peak of {peak:.4g} "
+                f"requests/s: more is beyond the quota of its tenant {service.tenant}"
+            )
+
+
 def _show(
     problem: Problem,
     summaries: Sequence[Summary],
     replaying: Replaying,
     results: Sequence[ReplayResult],
-    *,
-    plot: bool,
+    output: Output,
 ) -> None:
     """Print the tables and the answer."""
     console = results_console()
@@ -229,7 +267,11 @@ def _show(
         console.print(f"\n[bold]{title}[/bold]")
         for table in tables:
             console.print(table)
-    if plot:
+    if output.metrics:
+        for title, table in metric_tables(summaries):
+            console.print(f"\n[bold]{escape(title)}[/bold]")
+            console.print(table)
+    if output.plot:
         for summary in summaries:
             console.print(Waterfall(summary))
         for result in results:

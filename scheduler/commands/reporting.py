@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 from scheduler import __version__
 from scheduler.commands.options import Inputs, Replaying, load_problem
 from scheduler.commands.printing import say
-from scheduler.core.bounds import lower_bounds
 from scheduler.core.errors import Fault, InputError
 from scheduler.core.metrics import metrics_of
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run
-from scheduler.execute import ReplayResult, fingerprint
+from scheduler.execute import ReplayResult, bounds_of, fingerprint
 from scheduler.execute.cell import Cell
 from scheduler.physics.load import offered_load
 from scheduler.policies import INFORMATION_LEVELS
 from scheduler.report import Summary, summarise
+from scheduler.report.summary import refuse_unequal_information
 from scheduler.report.words import number
 from scheduler.verify import verify_run
 
@@ -137,15 +137,19 @@ def report_results(
     made_from: Mapping[str, Any],
     command: str,
     path: Path,
+    more: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the page of what was just played: the first replay of each policy in detail."""
+    """Write the page of what was just played: the first replay of each policy in detail.
+
+    `more` are facts that the section on proof says beside its own.
+    """
     from scheduler.report.page import write_page
 
     first: dict[str, Run] = {}
     for result in results:
         if result.run is not None:
             first.setdefault(result.cell.policy, result.run)
-    facts = _facts(problem, made_from)
+    facts = _facts(problem, made_from) | dict(more or {})
     write_page(_contents(problem, summaries, [*first.values()], command, facts), path)
     say(f"wrote {path}")
 
@@ -181,6 +185,7 @@ def command_of(inputs: Inputs, policies: Sequence[str], replaying: Replaying) ->
         ("--information", replaying.information, "exact"),
         ("--horizon", replaying.horizon, None),
         ("--account", replaying.account, "run"),
+        ("--bound", replaying.bound, "auto"),
         ("--load", inputs.load, None),
         ("--format", inputs.format, None),
         ("--since", inputs.since, None),
@@ -313,10 +318,12 @@ def _summaries(problem: Problem, saved: Sequence[SavedRun]) -> tuple[list[Summar
                 run.horizon_us,
                 metrics_of(problem, run),
                 run.ledger,
-                lower_bounds(problem, run.actual_work, sorted(run.finished_us)),
+                bounds_of(problem, run.actual_work, sorted(run.finished_us), "auto"),
                 tuple(violations),
             )
         )
+    refuse_unequal_information(results)
+    _refuse_unequal_noise(saved)
     seeds: dict[str, list[int]] = {}
     for result in results:
         seeds.setdefault(result.cell.policy, []).append(result.cell.seed)
@@ -325,6 +332,17 @@ def _summaries(problem: Problem, saved: Sequence[SavedRun]) -> tuple[list[Summar
         return summarise(results), broken
     alone = [summarise([r for r in results if r.cell.policy == p])[0] for p in seeds]
     return alone, broken
+
+
+def _refuse_unequal_noise(saved: Sequence[SavedRun]) -> None:
+    """Raise `InputError` if the runs say that they were played with different noise."""
+    said = {
+        (e.run.policy, e.made_from["noise_sigma"]) for e in saved if "noise_sigma" in e.made_from
+    }
+    if len({noise for _, noise in said}) > 1:
+        told = ", ".join(f"{policy}: {noise}" for policy, noise in sorted(said, key=str))
+        message = "runs of different noise do not compare"
+        raise InputError([Fault(message, "noise_sigma", value=told, allowed="one level of noise")])
 
 
 def _contents(

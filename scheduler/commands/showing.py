@@ -14,7 +14,7 @@ from scheduler.commands.page_server import Field, PageServer, Shelf
 from scheduler.commands.printing import say
 from scheduler.commands.reporting import page_of
 from scheduler.core.errors import Fault, InputError
-from scheduler.policies import names
+from scheduler.policies import known, names, nearest
 from scheduler.report.words import slug
 
 MOST_JOBS: Final = 5000
@@ -136,7 +136,7 @@ def _fields() -> list[Field]:
     return [
         Field("topology", "Fleet", "lab-mixed-64", topologies),
         Field("workload", "Workload", "llm-lab", workloads),
-        Field("policies", "Policies, joined by commas", "fifo,srtf"),
+        Field("policies", "Policies, joined by commas (also srtf+easy+worst_fit)", "fifo,srtf"),
         Field("replays", f"Replays (at most {MOST_REPLAYS})", "2"),
         Field("load", "Offered load (such as 0.9; empty: as it is)", ""),
     ]
@@ -155,8 +155,10 @@ def _play(form: Mapping[str, str], folder: Path) -> str:
         form.get("workload", ""), tuple(f.name for f in list_workloads()), "workload", faults
     )
     wanted = [name.strip() for name in form.get("policies", "").split(",") if name.strip()]
-    known = tuple(names())
-    policies = [one_of(name, known, "policies", faults) for name in wanted or [""]]
+    for name in wanted or [""]:
+        if not known(name):
+            allowed = f"{', '.join(names())}, or ORDER+ADMISSION+PLACEMENT"
+            faults.append(Fault("unknown policy", "policies", "", name, allowed, nearest(name)))
     replays = _number(form.get("replays", ""), "replays", 1, MOST_REPLAYS, faults)
     load = form.get("load", "").strip()
     offered = _number(load, "load", 0.01, 10, faults) if load else None
@@ -175,7 +177,7 @@ def _play(form: Mapping[str, str], folder: Path) -> str:
     noise_sigma = Replaying(int(replays), 0, None, "exact", None, "run", None, None).noise_sigma
     results = replay(
         problem,
-        list(dict.fromkeys(policies)),
+        list(dict.fromkeys(wanted)),
         range(int(replays)),
         executor="local",
         noise_sigma=noise_sigma,

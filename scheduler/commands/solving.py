@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,10 @@ from typing import Any, Final
 
 from scheduler import __version__
 from scheduler.commands.options import Inputs, load_problem
+from scheduler.commands.pages import report_run
 from scheduler.commands.printing import print_json, say
+from scheduler.commands.recounting import recount
+from scheduler.commands.reporting import prepare_page
 from scheduler.core.cluster import FailureModel
 from scheduler.core.errors import Fault, FleetfitError, InputError, nearest_name
 from scheduler.core.problem import Problem
@@ -21,29 +25,35 @@ from scheduler.execute import fingerprint
 from scheduler.policies.view import View
 from scheduler.report import results_console
 from scheduler.simulate import simulate
-from scheduler.solver.offline import OBJECTIVES, OfflineAnswer, objective_value, solve_offline
+from scheduler.solver.offline import OBJECTIVES, Aim, OfflineAnswer, objective_value, solve_offline
 from scheduler.solver.offline.model import Limits
+from scheduler.solver.offline.search import Stage
 from scheduler.verify import verify_run, verify_schedule
 
 BASELINES: Final = ("fifo", "easy_backfill", "srtf", "optimizer")
-"""What the search begins with; those that preempt only serve for comparison."""
+"""What the search begins with."""
 
 MAX_TIME_S: Final = 86400.0
 JOBS_NAMED: Final = 20
 
-_UNITS: Final = {"energy": "J"}
-
 
 @dataclass(frozen=True, slots=True)
 class Solving:
-    """What to minimise and how, as written on the command line."""
+    """What to optimise and how, as written on the command line.
 
-    objective: str = "mean_jct"
+    Each objective is a name, or ``name:tolerance`` with the share by which later ones may worsen
+    it, such as ``makespan:5%``.
+    """
+
+    objectives: tuple[str, ...] = ("mean_jct",)
     time_limit: str = "60 s"
     seed: int = 0
     free: bool = False
     path: Path | None = None
     json: bool = False
+    preempt: bool = True
+    meet_deadlines: bool = False
+    report: Path | None = None
 
 
 def solve(inputs: Inputs, solving: Solving) -> int:
@@ -59,18 +69,25 @@ def solve(inputs: Inputs, solving: Solving) -> int:
     InputError
         An unknown objective, no time limit, a workload with services.
     InfeasibleError
-        Some job can never run; names it.
+        Some job can never run, or constraints are in conflict; names them.
     """
-    limits = _checked(solving)
+    aims, limits = _checked(solving)
+    if solving.report is not None:
+        prepare_page(solving.report, "--report")
     problem = load_problem(inputs)
-    _refuse(problem, solving.objective)
+    _refuse(problem, aims, solving)
     steady = _without_failures(problem)
     if steady is not problem:
         say("random failures are left out of an offline schedule")
     _name_rejected(problem)
     known = _known(steady)
     answer = solve_offline(
-        steady, solving.objective, known=[(n, r.allocations) for n, r in known], limits=limits
+        steady,
+        aims,
+        known=[(n, r.allocations) for n, r in known],
+        limits=limits,
+        preempt=solving.preempt,
+        meet_deadlines=solving.meet_deadlines,
     )
     faults = [v.message for v in verify_schedule(steady, answer.schedule)]
     run = _played(steady, answer)
@@ -79,9 +96,12 @@ def solve(inputs: Inputs, solving: Solving) -> int:
         say(text)
     if faults:
         return 1
-    made_from = _object(problem, solving, answer, _others(steady, solving.objective, known))
+    made_from = _object(problem, solving, answer, _others(steady, aims[0].name, known))
     if solving.path is not None:
         _save(answer, run, problem, made_from, solving.path)
+    if solving.report is not None:
+        facts = {"Offline schedule": "; ".join(_lines(made_from))}
+        report_run(steady, run, made_from, _command(inputs, solving), solving.report, facts)
     if solving.json:
         print_json(made_from)
     else:
@@ -91,15 +111,27 @@ def solve(inputs: Inputs, solving: Solving) -> int:
     return 0
 
 
-def _checked(solving: Solving) -> Limits:
-    """Return the limits that the options ask for, or every fault among them."""
+def _command(inputs: Inputs, solving: Solving) -> str:
+    """Return the command that gives the schedule again."""
+    words = ["fleetfit", "solve", inputs.topology, inputs.workload]
+    words += [word for name in solving.objectives for word in ("--objective", name)]
+    words += ["--time-limit", solving.time_limit, "--seed", str(solving.seed)]
+    words += [] if inputs.load is None else ["--load", f"{inputs.load:g}"]
+    return shlex.join(words)
+
+
+def _checked(solving: Solving) -> tuple[tuple[Aim, ...], Limits]:
+    """Return the objectives and limits that the options ask for, or every fault among them."""
     from scheduler.io.quantities import POSITIVE, TIME, QuantityError, parse_quantity
 
-    faults = []
-    if solving.objective not in OBJECTIVES:
-        near = nearest_name(solving.objective, OBJECTIVES)
-        known = ", ".join(OBJECTIVES)
-        faults.append(Fault("unknown name", "--objective", "", solving.objective, known, near))
+    faults: list[Fault] = []
+    aims = tuple(_aim(text, faults) for text in solving.objectives)
+    named = [aim.name for aim in aims]
+    faults += [
+        Fault("named twice", "--objective", value=name)
+        for i, name in enumerate(named)
+        if name in named[:i] and name in OBJECTIVES
+    ]
     limit_s = 1.0
     try:
         limit_s = parse_quantity(solving.time_limit, TIME, POSITIVE)
@@ -112,23 +144,50 @@ def _checked(solving: Solving) -> Limits:
     if faults:
         raise InputError(faults)
     if solving.free:
-        return Limits(limit_s, os.cpu_count() or 1, solving.seed, limit_s)
-    return Limits(limit_s, 1, solving.seed)
+        return aims, Limits(limit_s, os.cpu_count() or 1, solving.seed, limit_s)
+    return aims, Limits(limit_s, 1, solving.seed)
 
 
-def _refuse(problem: Problem, objective: str) -> None:
+def _aim(text: str, faults: list[Fault]) -> Aim:
+    """Read ``name`` or ``name:tolerance``; add what is wrong with it to the faults."""
+    name, colon, rest = text.partition(":")
+    if name not in OBJECTIVES:
+        known = ", ".join(OBJECTIVES)
+        near = nearest_name(name, tuple(OBJECTIVES))
+        faults.append(Fault("unknown name", "--objective", "", name, known, near))
+    tolerance = 0.0
+    if colon:
+        percent = rest.endswith("%")
+        try:
+            tolerance = float(rest.removesuffix("%")) / (100.0 if percent else 1.0)
+        except ValueError:
+            tolerance = math.nan
+        if not 0 <= tolerance < 1:
+            allowed = "a share from 0 to below 1, such as 5% or 0.05"
+            faults.append(Fault("no tolerance", "--objective", "", text, allowed))
+    return Aim(name, tolerance)
+
+
+def _refuse(problem: Problem, aims: Sequence[Aim], solving: Solving) -> None:
     """Refuse what an offline schedule cannot mean."""
     workload = problem.workload
     if workload.services:
         names = ", ".join(s.name for s in workload.services)
         message = f"has services ({names}), which an offline schedule of jobs does not plan"
         raise InputError([Fault(message, workload.name, allowed="jobs only; or 'fleetfit run'")])
-    if objective == "tardiness":
-        able = [bool(problem.modes[c]) for c in workload.jobs.class_index.tolist()]
-        due_s = workload.jobs.deadline_s.tolist()
-        if not any(a and not math.isnan(t) for t, a in zip(due_s, able, strict=True)):
-            message = "tardiness needs jobs with a deadline, none has one"
-            raise InputError([Fault(message, "--objective", value=objective)])
+    able = [bool(problem.modes[c]) for c in workload.jobs.class_index.tolist()]
+    due_s = workload.jobs.deadline_s.tolist()
+    if any(a and not math.isnan(t) for t, a in zip(due_s, able, strict=True)):
+        return
+    faults = []
+    if any(aim.name == "tardiness" for aim in aims):
+        message = "tardiness needs jobs with a deadline, none has one"
+        faults.append(Fault(message, "--objective", value="tardiness"))
+    if solving.meet_deadlines:
+        message = "there are no deadlines to meet, no job has one"
+        faults.append(Fault(message, "--meet-deadlines"))
+    if faults:
+        raise InputError(faults)
 
 
 def _without_failures(problem: Problem) -> Problem:
@@ -187,18 +246,29 @@ def _others(
 
 
 class _AsPlanned:
-    """Starts each job when and where a schedule has it."""
+    """Starts and preempts each job when and where a schedule has it."""
 
     def __init__(self, allocations: Sequence[Allocation]) -> None:
-        self._left = deque(sorted(allocations, key=lambda a: (a.start_us, a.job)))
+        ordered = sorted(allocations, key=lambda a: (a.start_us, a.job))
+        self._left = deque(ordered)
+        last = {a.job: a for a in ordered}
+        cuts = [(a.end_us, a.job) for a in ordered if a is not last[a.job]]
+        self._cuts = deque(sorted(cuts))
 
     def decide(self, view: View) -> None:
-        """Start what is due."""
+        """Stop and start what is due."""
+        while self._cuts and self._cuts[0][0] <= view.now_us:
+            _, job = self._cuts.popleft()
+            if job in view.running:
+                view.stop(job)
         while self._left and self._left[0].start_us <= view.now_us:
             due = self._left.popleft()
             view.start(due.job, due.mode, due.placement)
-        if self._left:
-            view.wake_at(self._left[0].start_us)
+        for at_us in (
+            *([self._cuts[0][0]] if self._cuts else []),
+            *([self._left[0].start_us] if self._left else []),
+        ):
+            view.wake_at(at_us)
 
 
 def _played(problem: Problem, answer: OfflineAnswer) -> Run:
@@ -210,12 +280,15 @@ def _played(problem: Problem, answer: OfflineAnswer) -> Run:
 def _disagreements(problem: Problem, answer: OfflineAnswer, run: Run) -> list[str]:
     """Return where the run of the schedule is not what the schedule says."""
     found = [v.message for v in verify_run(problem, run)]
-    ends = {a.job: a.end_us for a in answer.schedule.allocations}
+    ends: dict[int, int] = {}
+    for a in answer.schedule.allocations:
+        ends[a.job] = max(a.end_us, ends.get(a.job, 0))
     if ends != dict(run.finished_us):
         found.append("carried out, the schedule ends otherwise than planned")
-    value = objective_value(problem, answer.schedule.objective_name, run.allocations)
-    if abs(value - answer.schedule.objective) > 1e-6 * max(1.0, abs(value)):
-        found.append(f"carried out, the objective is {value!r}, {answer.schedule.objective!r} said")
+    for stage in answer.stages:
+        name, value = stage.aim.name, recount(problem, run, stage.aim.name)
+        if abs(value - stage.value) > 1e-6 * max(1.0, abs(value)):
+            found.append(f"carried out, {name} is {value!r}, {stage.value!r} said")
     return found
 
 
@@ -226,22 +299,21 @@ def _object(
     problem: Problem, solving: Solving, answer: OfflineAnswer, others: list[dict[str, Any]]
 ) -> dict[str, Any]:
     schedule = answer.schedule
+    lead = _stage(answer.stages[0])
+    jobs = len({a.job for a in schedule.allocations})
     return {
         "fleetfit": __version__,
         "topology": problem.cluster.name,
         "workload": problem.workload.name,
         "problem": fingerprint(problem),
         "jobs": len(problem.workload.jobs),
-        "planned": len(schedule.allocations),
-        "objective": schedule.objective_name,
-        "unit": _UNITS.get(schedule.objective_name, "s"),
-        "status": str(schedule.status),
-        "value": schedule.objective,
-        "bound": schedule.bound,
-        "gap": answer.gap,
-        "proof": answer.proof,
-        "schedules": "non-preemptive",
-        "general_bound": answer.general_bound,
+        "planned": jobs,
+        **lead,
+        "objectives": [_stage(stage) for stage in answer.stages],
+        "schedules": "preemptive" if answer.preempts else "non-preemptive",
+        "made_by": answer.made_by,
+        "preemptions": len(schedule.allocations) - jobs,
+        "meet_deadlines": solving.meet_deadlines,
         "seed": solving.seed,
         "mode": "free" if solving.free else "repeatable",
         "time_limit": solving.time_limit,
@@ -251,27 +323,57 @@ def _object(
         "began_at": answer.first_objective if answer.first != "nothing" else None,
         "windows": answer.windows,
         "windows_improved": answer.improved,
+        "gains": dict(answer.gains),
         "policies": others,
     }
 
 
+def _stage(stage: Stage) -> dict[str, Any]:
+    objective = OBJECTIVES[stage.aim.name]
+    return {
+        "objective": objective.name,
+        "goal": "max" if objective.maximised else "min",
+        "unit": objective.unit,
+        "tolerance": stage.aim.tolerance,
+        "status": str(stage.status),
+        "best": stage.best,
+        "value": stage.value,
+        "bound": stage.bound,
+        "gap": stage.gap,
+        "proof": stage.proof,
+        "general_bound": stage.general_bound,
+    }
+
+
 def _lines(found: Mapping[str, Any]) -> list[str]:
-    unit = found["unit"]
+    kind = "each job once, in one mode" if found["schedules"] == "non-preemptive" else "preempting"
     lines = [
-        f"{found['planned']} of {found['jobs']} jobs on {found['topology']}, "
-        f"least {found['objective']}: {found['status']}",
-        f"objective {found['value']:.6g} {unit}, bound {found['bound']:.6g} {unit}, "
-        f"gap {100 * found['gap']:.2f} % (each job once, in one mode; {found['proof']})",
-        f"no schedule at all, preempting or not, is below {found['general_bound']:.6g} {unit}",
+        f"{found['planned']} of {found['jobs']} jobs on {found['topology']}, {kind}, "
+        f"by {found['made_by']}"
     ]
+    for row in found["objectives"]:
+        unit = f" {row['unit']}" if row["unit"] else ""
+        best, side = ("most", "above") if row["goal"] == "max" else ("least", "below")
+        lines.append(
+            f"{best} {row['objective']}: {row['value']:.6g}{unit}, bound {row['bound']:.6g}{unit}, "
+            f"gap {100 * row['gap']:.2f} %, {row['status']} ({row['proof']})"
+        )
+        if row["value"] != row["best"]:
+            lines.append(
+                f"  alone it reached {row['best']:.6g}{unit}; "
+                f"up to {100 * row['tolerance']:g} % was given up for the next"
+            )
+        text = f"no schedule at all, preempting or not, is {side} {row['general_bound']:.6g}{unit}"
+        lines.append(f"  {text}")
+    unit = f" {found['unit']}" if found["unit"] else ""
     if found["began_at"] is not None:
         lines.append(
-            f"began with {found['began_with']} at {found['began_at']:.6g} {unit}; "
-            f"{found['windows_improved']} of {found['windows']} windows of repair helped"
+            f"began with {found['began_with']} at {found['began_at']:.6g}{unit}; "
+            f"{found['windows_improved']} of {found['windows']} steps of repair helped"
         )
     for row in found["policies"]:
         how = ", preempting" if row["preempts"] else ""
-        lines.append(f"policy {row['policy']}{how}: {row['objective']:.6g} {unit}")
+        lines.append(f"policy {row['policy']}{how}: {row['objective']:.6g}{unit}")
     how = "" if found["mode"] == "repeatable" else "; free mode: another call may answer otherwise"
     lines.append(f"deterministic time {found['deterministic_time']:.3f}, seed {found['seed']}{how}")
     return lines

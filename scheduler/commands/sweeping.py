@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from scheduler import api
+from scheduler import api, policies
 from scheduler.commands.options import Output, one_of
 from scheduler.commands.printing import print_json, say
 from scheduler.commands.reporting import prepare_page, report_folder
@@ -21,9 +21,9 @@ from scheduler.core.sweep import InputFile, Scenario, Sweep
 from scheduler.execute import EXECUTORS, ExecutionError, Executor, Settings
 from scheduler.execute.sweep import Failure, Grid, Group, Place, SweepFolder, SweepResult, run_sweep
 from scheduler.execute.sweep.crew import Crew, LocalCrew
+from scheduler.io.schema import Names, OpenNames
 from scheduler.io.sweep import load_sweep
 from scheduler.physics.load import scaled_to_load
-from scheduler.policies import INFORMATION_LEVELS, names
 from scheduler.report import results_console, words_console
 from scheduler.report.sweeps import sweep_object, sweep_progress, sweep_rows, sweep_tables
 from scheduler.simulate import ACCOUNTS
@@ -92,7 +92,11 @@ def sweep(sweeping: Sweeping, output: Output) -> int:
 
 def read_sweep(file: Path) -> Sweep:
     """Return the sweep in a file; the files that it names are not opened."""
-    known = {"policies": names(), "information": INFORMATION_LEVELS, "account": ACCOUNTS}
+    known: dict[str, Sequence[str] | Names] = {
+        "policies": OpenNames(policies.names(), policies.known, policies.nearest),
+        "information": policies.INFORMATION_LEVELS,
+        "account": ACCOUNTS,
+    }
     return load_sweep(file, known)
 
 
@@ -169,10 +173,11 @@ def _problem(cluster: InputFile, workload: InputFile) -> Problem:
 
 def _settings(scenario: Scenario) -> Settings:
     return Settings(
-        information=next(i for i in INFORMATION_LEVELS if i == scenario.information),
+        information=next(i for i in policies.INFORMATION_LEVELS if i == scenario.information),
         noise_sigma=scenario.noise_sigma,
         horizon_s=scenario.horizon_s,
         account=next(a for a in ACCOUNTS if a == scenario.account),
+        bound="auto",
     )
 
 

@@ -65,11 +65,15 @@ class Bounds:
         On the last end of a counted job less the first release of the workload.
     jobs : int
         Jobs counted. A run's figures compare with the bounds if it finished just these.
+    proof : {"area", "plan", "none"}
+        What the bound on the mean completion time rests on: the facts above, prices over time
+        (`scheduler.solver.plan`), or nothing, where none was asked for.
     """
 
     mean_jct_s: float
     makespan_s: float
     jobs: int
+    proof: str = "area"
 
 
 @dataclass(frozen=True, slots=True)

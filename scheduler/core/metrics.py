@@ -9,17 +9,28 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from scheduler.core.job_figures import best_rates, job_figures, releases_us
 from scheduler.core.ledger import IDLE_CAUSES, WASTE_CAUSES, Cause
 from scheduler.core.problem import Problem
 from scheduler.core.run import Allocation, Run
-from scheduler.core.student_t import t_quantile
-from scheduler.core.units import US_PER_S, s_from_us, us_from_s
+from scheduler.core.student_t import t_quantile, upper_tail
+from scheduler.core.tenant_use import TenantUse, tenant_use
+from scheduler.core.units import US_PER_S, s_from_us
 from scheduler.core.workload import FloatArray
+
+PERCENTS: Final = (50, 90, 95, 99)
+"""Percentiles that distributions are described by."""
+
+DISTRIBUTIONS: Final = ("jct_s", "queueing_s", "slowdown", "finish_time_ratio")
+"""What is described by its mean and percentiles: fields ``mean_<name>``, ``p50_<name>``, ..."""
+
+FAIR: Final = 1 + 1e-6
+"""Finish-time ratio up to which a job counts as fairly treated: times are whole microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +42,12 @@ class Metrics:
 
     Parameters
     ----------
-    mean_jct_s, p50_jct_s, p99_jct_s : float
+    mean_jct_s, p50_jct_s, p90_jct_s, p95_jct_s, p99_jct_s : float
         Job completion time, end less release, over finished jobs; percentiles by linear
         interpolation.
-    mean_queueing_s : float
+    mean_queueing_s, p50_queueing_s, p90_queueing_s, p95_queueing_s, p99_queueing_s : float
         First start less release, over jobs that started.
-    mean_slowdown : float
+    mean_slowdown, p50_slowdown, p90_slowdown, p95_slowdown, p99_slowdown : float
         Completion time over the ideal run time (restart time plus work at the rate of the
         class's fastest mode, alone on the fleet), over finished jobs; at least 1.
     mean_tardiness_s : float
@@ -65,6 +76,17 @@ class Metrics:
         Jobs by final state; killed at their time limit, cancelled as what they need never ends.
     energy_j, cost_usd, carbon_g : float
         As the run says.
+    mean_finish_time_ratio, max_finish_time_ratio : float
+        Themis's rho over finished jobs: completion time over that on an equal part of the fleet
+        (`scheduler.core.job_figures.exclusive_s`); percentiles likewise.
+    unfair_fraction : float
+        Share of finished jobs whose finish-time ratio is above 1: an equal part would have
+        served them better.
+    share_fairness : float
+        Jain's index over tenants, those that have jobs or services, of their weighted dominant
+        share.
+    tenants : tuple of TenantUse
+        What each tenant had.
 
     References
     ----------
@@ -99,6 +121,29 @@ class Metrics:
     energy_j: float
     cost_usd: float
     carbon_g: float
+    p90_jct_s: float = math.nan
+    p95_jct_s: float = math.nan
+    p50_queueing_s: float = math.nan
+    p90_queueing_s: float = math.nan
+    p95_queueing_s: float = math.nan
+    p99_queueing_s: float = math.nan
+    p50_slowdown: float = math.nan
+    p90_slowdown: float = math.nan
+    p95_slowdown: float = math.nan
+    p99_slowdown: float = math.nan
+    mean_finish_time_ratio: float = math.nan
+    p50_finish_time_ratio: float = math.nan
+    p90_finish_time_ratio: float = math.nan
+    p95_finish_time_ratio: float = math.nan
+    p99_finish_time_ratio: float = math.nan
+    max_finish_time_ratio: float = math.nan
+    unfair_fraction: float = math.nan
+    share_fairness: float = math.nan
+    tenants: tuple[TenantUse, ...] = ()
+
+
+FIGURES: Final = tuple(f.name for f in fields(Metrics) if f.name != "tenants")
+"""Names of the figures that are one number each."""
 
 
 def metrics_of(problem: Problem, run: Run) -> Metrics:
@@ -115,15 +160,14 @@ def metrics_of(problem: Problem, run: Run) -> Metrics:
         What happened.
     """
     jobs = problem.workload.jobs
-    done = np.array(sorted(run.finished_us), dtype=np.int64)
-    release_us = np.array([us_from_s(t) for t in jobs.release_s.tolist()], dtype=np.int64)
+    each = job_figures(problem, run)
+    done = each.finished
+    release_us = releases_us(problem)
     end_us = np.array([run.finished_us[j] for j in done.tolist()], dtype=np.int64)
-    jct_s = (end_us - release_us[done]) / US_PER_S
-    ideal_s = _ideal_s(problem, run)[done]
     deadline_s = jobs.deadline_s[done]
     late_s = np.maximum(0.0, end_us / US_PER_S - deadline_s)[~np.isnan(deadline_s)]
-    first = _first_starts(run)
-    queued_s = [s_from_us(at - int(release_us[j])) for j, at in first.items()]
+    ratios = each.finish_time_ratio
+    tenants = tenant_use(problem, run)
     cuts = _cuts(run)
     ledger = run.ledger
     total = ledger.total_us()
@@ -131,11 +175,11 @@ def metrics_of(problem: Problem, run: Run) -> Metrics:
     up = total - ledger.of((Cause.DOWN,))
     productive = ledger.of((Cause.PRODUCTIVE,))
     return Metrics(
-        mean_jct_s=_mean(jct_s),
-        p50_jct_s=_percentile(jct_s, 50),
-        p99_jct_s=_percentile(jct_s, 99),
-        mean_queueing_s=_mean(queued_s),
-        mean_slowdown=_mean(jct_s / ideal_s),
+        **{
+            name: value
+            for quantity in DISTRIBUTIONS
+            for name, value in _described(quantity, getattr(each, quantity)).items()
+        },
         mean_tardiness_s=_mean(late_s),
         makespan_s=s_from_us(int(end_us.max()) - int(release_us.min())) if len(done) else math.nan,
         utilisation=_ratio(up - idle, up),
@@ -158,28 +202,28 @@ def metrics_of(problem: Problem, run: Run) -> Metrics:
         energy_j=run.energy_j,
         cost_usd=run.cost_usd,
         carbon_g=run.carbon_g,
+        max_finish_time_ratio=float(ratios.max()) if len(ratios) else math.nan,
+        unfair_fraction=_ratio(int((ratios > FAIR).sum()), len(ratios)),
+        share_fairness=jain([t.dominant_share for t in _asking(problem, tenants)]),
+        tenants=tenants,
     )
 
 
-def _best_rates(problem: Problem) -> FloatArray:
-    """Return the rate of the fastest mode by class; NaN where a class has none."""
-    return np.array([max((m.rate for m in ms), default=math.nan) for ms in problem.modes])
+def _described(quantity: str, values: FloatArray) -> dict[str, float]:
+    """Return the mean and the percentiles of a distribution by field name."""
+    some = len(values) > 0
+    points = np.percentile(values, PERCENTS).tolist() if some else [math.nan] * len(PERCENTS)
+    named = {f"p{p}_{quantity}": v for p, v in zip(PERCENTS, points, strict=True)}
+    return {f"mean_{quantity}": _mean(values), **named}
 
 
-def _ideal_s(problem: Problem, run: Run) -> FloatArray:
-    classes = problem.workload.jobs.class_index
-    restart_s = np.array([c.restart_s for c in problem.workload.classes])
-    work = np.array(run.actual_work, dtype=np.float64)
-    if not len(work):
-        return work
-    return np.asarray(restart_s[classes] + work / _best_rates(problem)[classes])
-
-
-def _first_starts(run: Run) -> dict[int, int]:
-    first: dict[int, int] = {}
-    for a in run.allocations:
-        first[a.job] = min(a.start_us, first.get(a.job, a.start_us))
-    return first
+def _asking(problem: Problem, tenants: Sequence[TenantUse]) -> list[TenantUse]:
+    """Return the tenants that have jobs or services."""
+    workload = problem.workload
+    counts = np.bincount(workload.jobs.tenant_index, minlength=len(workload.tenants))
+    asking = {name for name, n in zip(workload.tenants, counts.tolist(), strict=True) if n}
+    asking.update(s.tenant for s in workload.services)
+    return [t for t in tenants if t.tenant in asking]
 
 
 def _cuts(run: Run) -> dict[str, int]:
@@ -215,7 +259,7 @@ def _cuts(run: Run) -> dict[str, int]:
 def _fairness(problem: Problem, run: Run, release_us: np.ndarray) -> float:
     jobs = problem.workload.jobs
     classes = jobs.class_index.tolist()
-    best = _best_rates(problem)
+    best = best_rates(problem)
     ideal_s = [0.0] * len(jobs)  # for the work kept so far
     for job, allocations in _kept(run).items():
         c = classes[job]
@@ -245,10 +289,6 @@ def jain(shares: Sequence[float]) -> float:
 
 def _mean(values: Sequence[float] | FloatArray) -> float:
     return math.fsum(values) / len(values) if len(values) else math.nan
-
-
-def _percentile(values: FloatArray, percent: float) -> float:
-    return float(np.percentile(values, percent)) if len(values) else math.nan
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -313,3 +353,22 @@ def paired_difference(
     if len(values) != len(baseline):
         raise ValueError(f"{len(values)} values cannot be paired with {len(baseline)}")
     return interval([a - b for a, b in zip(values, baseline, strict=True)], confidence)
+
+
+def p_value(difference: Sequence[float]) -> float:
+    """Return how likely differences as large as these are by chance alone, if there were none.
+
+    Two-sided, by Student's t test on the mean of paired differences; NaN for fewer than two or
+    where one is not finite.
+
+    References
+    ----------
+    Student (W. S. Gosset), "The probable error of a mean", Biometrika 6(1), 1908.
+    """
+    if len(difference) < 2 or not all(math.isfinite(v) for v in difference):
+        return math.nan
+    mean = math.fsum(difference) / len(difference)
+    spread = statistics.stdev(difference) / math.sqrt(len(difference))
+    if spread == 0:
+        return 0.0 if mean else 1.0
+    return min(1.0, 2 * upper_tail(abs(mean) / spread, len(difference) - 1))

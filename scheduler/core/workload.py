@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from scheduler.core.model import Model
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+HELD_BACK: Final = 1 << 30
+"""In the place of a class: jobs of an array that wait for their turn and may use nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,21 @@ class Service:
         When the service is switched off; None: with the last job.
     tenant : str
         Who pays.
+    arrivals : str
+        ``"poisson"``: requests arrive at random around the curve, so that some wait for a free
+        slot, and are missed where that takes longer than `ttft_s`. ``"steady"``: what the
+        replicas can do is served (instances that stand, batches).
+    concurrency : int
+        Requests a replica works on at once; 0: follows from its physics.
+    headroom_probability : float or None
+        Probability, in [0.5, 1), with which capacity is to suffice: that a request which
+        bunches with others is taken up in time, and that the demand stays within its
+        forecast. None: the policy's own.
+    spare_replicas : int
+        Replicas that may fail, the largest first, before the capacity is below that.
+    availability : float
+        Probability, in [0, 1), that the capacity suffices while each node is down for the
+        share of time that the fleet's failures tell; 0: failures are not provided for.
     """
 
     name: str
@@ -175,6 +194,11 @@ class Service:
     accelerators: tuple[str, ...] | None = None
     end_s: float | None = None
     tenant: str = "serving"
+    arrivals: str = "poisson"
+    concurrency: int = 0
+    headroom_probability: float | None = None
+    spare_replicas: int = 0
+    availability: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +253,13 @@ class Jobs:
         Held time, summed over all its allocations, after which a job is killed; NaN: none.
     after : tuple of tuple of int
         By job, the jobs that must have finished before it may start; empty: none has any.
+    array_index : ndarray of int64
+        By job, the array whose limit it is under: a position in `array_most`, or -1; empty:
+        no job is under one.
+    array_most : tuple of int
+        By array, how many of its jobs may run at once. They take turns by position: a turn
+        ends with the job, and goes to the first that is ready. A job that has its turn waits
+        like any other; before that it is no demand that a policy could serve.
     """
 
     ids: tuple[str, ...]
@@ -242,6 +273,8 @@ class Jobs:
     priority: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     limit_s: FloatArray = field(default_factory=lambda: np.zeros(0))
     after: tuple[tuple[int, ...], ...] = ()
+    array_index: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    array_most: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -274,6 +307,8 @@ class Jobs:
             self.priority[index],
             self.limit_s[index],
             after,
+            self.array_index[index] if self.array_most else self.array_index,
+            self.array_most,
         )
 
 
@@ -281,9 +316,10 @@ class Jobs:
 class Tenancy:
     """What a tenant is entitled to.
 
-    A job of the tenant may start while the tenant then holds at most its quota. Beyond it, it
-    may borrow what other tenants leave unused of theirs, up to `borrow` accelerators: all
-    that have a quota of the kind together then hold at most the sum of these quotas.
+    A job of the tenant, or a replica of its services, may start while the tenant then holds at
+    most its quota. Beyond it, it may borrow what other tenants leave unused of theirs, up to
+    `borrow` accelerators: all that have a quota of the kind together then hold at most the
+    sum of these quotas.
 
     Parameters
     ----------

@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduler.core.bounds import Bounds, lower_bounds
+from scheduler.core.bounds import Bounds
 from scheduler.core.errors import FleetfitError
 from scheduler.core.ledger import Ledger
 from scheduler.core.metrics import Metrics, metrics_of
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run, Violation
+from scheduler.execute.bounding import Bounding, bounds_of
 from scheduler.policies.view import Information
 from scheduler.simulate import Account, simulate
 from scheduler.verify import verify_run
@@ -39,6 +40,7 @@ class Settings:
     verify: bool = True
     keep_run: bool = False
     account: Account = "run"
+    bound: Bounding = "quick"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,11 @@ def run_cell(problem: Problem, cell: Cell, settings: Settings) -> ReplayResult:
         horizon_s=settings.horizon_s,
         account=settings.account,
     )
+    return result_of(problem, cell, settings, run)
+
+
+def result_of(problem: Problem, cell: Cell, settings: Settings, run: Run) -> ReplayResult:
+    """Return what is kept of a run that was played."""
     return ReplayResult(
         cell,
         settings.information,
@@ -96,7 +103,7 @@ def run_cell(problem: Problem, cell: Cell, settings: Settings) -> ReplayResult:
         run.horizon_us,
         metrics_of(problem, run),
         run.ledger,
-        lower_bounds(problem, run.actual_work, sorted(run.finished_us)),
+        bounds_of(problem, run.actual_work, sorted(run.finished_us), settings.bound),
         tuple(verify_run(problem, run)) if settings.verify else (),
         run if settings.keep_run else None,
     )

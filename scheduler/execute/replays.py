@@ -10,6 +10,7 @@ from typing import Final, Literal
 from scheduler.core.errors import Fault, InputError
 from scheduler.core.problem import Problem
 from scheduler.core.sweep import Until
+from scheduler.execute.bounding import Bounding
 from scheduler.execute.cell import Cell, ReplayResult, Settings
 from scheduler.execute.stopping import Stopping
 from scheduler.policies.view import Information
@@ -40,6 +41,7 @@ def replay(
     keep_runs: bool = False,
     progress: Progress | None = None,
     until: Until | None = None,
+    bound: Bounding = "quick",
 ) -> list[ReplayResult]:
     """Play every policy under every seed.
 
@@ -67,6 +69,8 @@ def replay(
         Called after each cell.
     until : Until or None
         When to stop early; the seeds that are enough do not depend on who finished first.
+    bound : {"quick", "auto", "plan", "none"}
+        Which bound each result carries, see `scheduler.execute.bounding.bounds_of`.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def replay(
     if until is not None:  # it looks at the policies seed by seed
         places.sort(key=lambda place: place[::-1])
     cells = [Cell(policies[p], seeds[s]) for p, s in places]
-    settings = Settings(information, noise_sigma, horizon_s, verify, keep_runs, account)
+    settings = Settings(information, noise_sigma, horizon_s, verify, keep_runs, account, bound)
     rule = Stopping(len(policies), len(seeds), until)
     results: dict[tuple[int, int], ReplayResult] = {}
     with closing(_stream(problem, cells, settings, executor, address, until)) as stream:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         write_run,
         write_schedule,
     )
+    from scheduler.io.snapshots import read_snapshot, write_snapshot
     from scheduler.io.topology import load_cluster, parse_cluster
     from scheduler.io.traces import TRACE_FORMATS, load_trace
     from scheduler.io.workload import load_workload, parse_workload
@@ -45,6 +46,7 @@ _HOMES: Final = {
     "read_profile": "profiles",
     "read_run": "results",
     "read_schedule": "results",
+    "read_snapshot": "snapshots",
     "run_from_json": "results",
     "run_to_json": "results",
     "schedule_from_json": "results",
@@ -52,6 +54,7 @@ _HOMES: Final = {
     "write_json": "atomic_files",
     "write_run": "results",
     "write_schedule": "results",
+    "write_snapshot": "snapshots",
     "write_text": "atomic_files",
 }
 
@@ -72,6 +75,7 @@ __all__ = [
     "read_profile",
     "read_run",
     "read_schedule",
+    "read_snapshot",
     "run_from_json",
     "run_to_json",
     "schedule_from_json",
@@ -79,6 +83,7 @@ __all__ = [
     "write_json",
     "write_run",
     "write_schedule",
+    "write_snapshot",
     "write_text",
 ]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from scheduler.core.errors import nearest_name
+from scheduler.core.errors import InputError, nearest_name
 from scheduler.io.schema import Checker
 from scheduler.io.yaml_text import FieldPath
 
@@ -40,3 +42,12 @@ def beside(check: Checker, folder: Path | None, at: FieldPath, written: str) -> 
     else:
         check.fault(at, "no such file", written, "a file beside this", near)
     return None
+
+
+@contextmanager
+def adding_faults_to(check: Checker) -> Iterator[None]:
+    """Read another file inside: its faults are added to those of the file that names it."""
+    try:
+        yield
+    except InputError as error:
+        check.faults += error.faults

@@ -11,15 +11,17 @@ from typing import Any, Final
 
 from scheduler.core.bounds import Bounds
 from scheduler.core.ledger import Ledger
-from scheduler.core.metrics import Metrics
+from scheduler.core.metrics import FIGURES, Metrics
 from scheduler.core.run import Violation
+from scheduler.core.tenant_use import TenantUse
 from scheduler.io.atomic_files import canonical_json
 from scheduler.io.json_text import parse_json
 from scheduler.io.results import Reader, float_out, ledger_in, ledger_out
 
 CELL_SCHEMA: Final = "cell/1"
 
-_METRICS: Final = {f.name: f.type for f in fields(Metrics)}
+_METRICS: Final = {f.name: f.type for f in fields(Metrics) if f.name in FIGURES}
+_TENANT: Final = tuple(f.name for f in fields(TenantUse) if f.name != "tenant")
 _BOUNDS: Final = {f.name: f.type for f in fields(Bounds)}
 
 
@@ -65,6 +67,11 @@ def cell_text(record: CellRecord) -> str:
             "horizon_us": record.horizon_us,
             "end_us": record.end_us,
             "metrics": _figures_out(record.metrics),
+            "tenants": [t.tenant for t in record.metrics.tenants],
+            "tenant_use": {
+                name: [float_out(getattr(t, name)) for t in record.metrics.tenants]
+                for name in _TENANT
+            },
             "ledger": ledger_out(record.ledger),
             "bounds": _figures_out(record.bounds),
             "violations": [asdict(v) for v in record.violations],
@@ -88,14 +95,23 @@ def cell_from_text(text: str, file: str = "<cell>") -> CellRecord:
         "end_us": read.one("end_us", _is_whole, 0),
         "metrics": _figures_in(read, "metrics", _METRICS),
         "ledger": ledger_in(read),
+        "tenants": read.many("tenants", _is_text),
+        "tenant_use": read.named_columns("tenant_use"),
         "bounds": _figures_in(read, "bounds", _BOUNDS),
         "violations": read.many("violations", _is_violation),
     }
+    names, use = record.pop("tenants"), record.pop("tenant_use")
+    if set(use) != set(_TENANT) or any(len(column) != len(names) for column in use.values()):
+        read.one("tenant_use", lambda _: False, None)
+        names = []
     read.finish()
+    tenants = tuple(
+        TenantUse(name, *(use[field][i] for field in _TENANT)) for i, name in enumerate(names)
+    )
     return CellRecord(
         **record
         | {
-            "metrics": Metrics(**record["metrics"]),
+            "metrics": Metrics(**record["metrics"], tenants=tenants),
             "bounds": Bounds(**record["bounds"]),
             "violations": tuple(Violation(**v) for v in record["violations"]),
         }
@@ -103,13 +119,16 @@ def cell_from_text(text: str, file: str = "<cell>") -> CellRecord:
 
 
 def _figures_out(figures: Metrics | Bounds) -> dict[str, Any]:
-    return {k: v if isinstance(v, int) else float_out(v) for k, v in asdict(figures).items()}
+    named = {f.name: getattr(figures, f.name) for f in fields(figures) if f.name != "tenants"}
+    return {k: v if isinstance(v, (int, str)) else float_out(v) for k, v in named.items()}
 
 
 def _figures_in(read: Reader, part: str, types: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: read.one(f"{part}.{name}", _is_whole, 0)
         if kind in (int, "int")
+        else read.one(f"{part}.{name}", _is_text, "")
+        if kind in (str, "str")
         else read.number(f"{part}.{name}")
         for name, kind in types.items()
     }

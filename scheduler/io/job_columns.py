@@ -35,6 +35,8 @@ class JobColumns:
         self._rows: list[tuple[float, ...]] = []
         self._after: dict[int, tuple[str, ...]] = {}
         self.arrays: dict[str, tuple[str, ...]] = {}
+        self._array_of: dict[int, int] = {}
+        self._array_most: list[int] = []
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,12 +70,21 @@ class JobColumns:
              self.tenant(tenant), priority, limit_s)
         )  # fmt: skip
 
+    def limit_array(self, jobs: Iterable[int], most: int) -> None:
+        """Let at most `most` of the jobs at these positions run at once."""
+        self._array_of |= dict.fromkeys(jobs, len(self._array_most))
+        self._array_most.append(most)
+
     def tenant(self, name: str) -> int:
         """Return the position of a tenant, who need not have a job."""
         return self._tenant_index.setdefault(name, len(self._tenant_index))
 
     def extend(self, jobs: Jobs, tenants: tuple[str, ...], classes: IntArray) -> None:
         """Append the jobs of another workload whose class ``i`` is ``classes[i]`` here."""
+        first = len(self.ids)
+        for array, most in enumerate(jobs.array_most):
+            members = np.flatnonzero(jobs.array_index == array)
+            self.limit_array((first + members).tolist(), most)
         for i, job in enumerate(jobs.ids):
             self.add(
                 job,
@@ -144,6 +155,10 @@ class JobColumns:
         if self._after:
             needs = self._needs({job: i for i, job in enumerate(self.ids)})
             after = tuple(needs.get(row, ()) for row in range(len(self.ids)))
+        array_index = np.zeros(0, dtype=np.int64)
+        if self._array_of:
+            rows_of = (self._array_of.get(row, -1) for row in range(len(self.ids)))
+            array_index = np.fromiter(rows_of, dtype=np.int64)
         start = rows[:, 1].min() if from_first and len(rows) else 0.0
         index = rows[:, 0].astype(np.int64)
         if classes is not None:
@@ -161,5 +176,7 @@ class JobColumns:
             priority=rows[:, 7].astype(np.int64),
             limit_s=rows[:, 8].copy(),
             after=after,
+            array_index=array_index,
+            array_most=tuple(self._array_most),
         )
         return jobs.take(np.argsort(jobs.release_s, kind="stable"))

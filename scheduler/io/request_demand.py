@@ -40,12 +40,16 @@ STEP_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class TracedDemand:
-    """A demand curve and the mean request behind it (NaN where the trace does not tell)."""
+    """A demand curve and the mean request behind it (NaN where the trace does not tell).
+
+    `standing`: the trace tells instances that stand rather than requests that arrive.
+    """
 
     times_s: FloatArray
     demand_per_s: FloatArray
     prompt_tokens: float
     output_tokens: float
+    standing: bool = False
 
 
 def is_traced(raw: object) -> bool:
@@ -105,7 +109,7 @@ def read_traced(
     highest = float(rates.max())
     if peak > 0 and highest > 0:
         rates = rates * (peak / highest)
-    return TracedDemand(times, rates * float(scale), *trace.mean_tokens())
+    return TracedDemand(times, rates * float(scale), *trace.mean_tokens(), trace.standing)
 
 
 def repeated(

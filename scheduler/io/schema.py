@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
@@ -165,6 +165,35 @@ class Names:
         """Return the canonical name nearest to `spelling`, ``""`` when none is close."""
         found = nearest_name(spelling, (*self.names, *self._folded))
         return self.resolve(found) or ""
+
+
+class OpenNames(Names):
+    """Names that are too many to list, beside some that are listed.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Those that are listed.
+    knows : callable
+        Whether a name is one of them all.
+    near : callable
+        The nearest name to one that is not, ``""`` when none is close.
+    """
+
+    def __init__(
+        self, names: Iterable[str], knows: Callable[[str], bool], near: Callable[[str], str]
+    ) -> None:
+        super().__init__(names)
+        self._knows = knows
+        self._near = near
+
+    def resolve(self, spelling: str) -> str | None:
+        """Return a name that is one; None if it is unknown."""
+        return spelling if self._knows(spelling) else None
+
+    def nearest(self, spelling: str) -> str:
+        """Return the nearest name, ``""`` when none is close."""
+        return self._near(spelling)
 
 
 def reference(kind: str, what: str) -> BeforeValidator:

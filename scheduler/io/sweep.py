@@ -9,7 +9,7 @@ A sweep file is YAML. All of it::
       - demo-day
       - {file: jobs.csv.gz, name: march, format: philly, select: {cluster: ee9e8c},
          since: 2 d, until: 9 d, profile: lab.csv, reference: T4}    # all but file is optional
-    policies: [fifo, srtf, optimizer]         # the others are set against the first
+    policies: [fifo, srtf+easy, optimizer]    # the others are set against the first
     seeds: 8                                  # 0 to 7, or {first: 100, count: 8}, or [3, 1, 4]
 
     scenarios:                                # optional; by default one, as the files say
@@ -32,14 +32,13 @@ policy's mean is no longer than `relative_width` of that mean. A cell that takes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from scheduler.core.cluster import FailureModel
-from scheduler.core.metrics import Metrics
+from scheduler.core.metrics import FIGURES
 from scheduler.core.sweep import (
     AT_LEAST,
     MEMORY_BYTES,
@@ -81,14 +80,14 @@ _Seed = Annotated[int, count(0, SEED_CAP)]
 _Seeds = Annotated[int, count(1, CELL_CAP)]
 
 
-def load_sweep(path: str | Path, known: Mapping[str, Sequence[str]]) -> Sweep:
+def load_sweep(path: str | Path, known: Mapping[str, Sequence[str] | Names]) -> Sweep:
     """Return the sweep in the file at `path`; the files it names are not opened.
 
     Parameters
     ----------
     path : str or Path
         Where it lies.
-    known : mapping of str to sequence of str
+    known : mapping of str to sequence of str, or Names
         Known ``policies``, levels of ``information`` and periods of ``account``.
 
     Raises
@@ -97,12 +96,13 @@ def load_sweep(path: str | Path, known: Mapping[str, Sequence[str]]) -> Sweep:
         With every fault of the file.
     """
     path = Path(path)
-    context = {kind: Names(names) for kind, names in known.items()} | {"metrics": Names(_metrics())}
+    context = {k: n if isinstance(n, Names) else Names(n) for k, n in known.items()}
+    context["metrics"] = Names(_metrics())
     return _sweep(Checker(read_yaml(path), context), path.parent)
 
 
 def _metrics() -> list[str]:
-    return [f.name for f in fields(Metrics)]
+    return list(FIGURES)
 
 
 class _HeadSection(Section):

@@ -71,69 +71,27 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from scheduler.core.cluster import (
-    AcceleratorType,
-    Cluster,
-    Fabric,
-    Link,
-    Node,
-    Pod,
-    Site,
-)
-from scheduler.io import catalogue, data_files
-from scheduler.io.schema import Checker, Names, some_of
+from scheduler.core.cluster import AcceleratorType, Cluster, Node, Pod, Site
+from scheduler.io import data_files
+from scheduler.io.schema import Checker, Names
+from scheduler.io.topology_fabrics import read_fabric
 from scheduler.io.topology_outages import read_failures, read_outages, read_reservations
 from scheduler.io.topology_sections import (
     NODE_CAP,
-    AcceleratorSection,
-    FabricSection,
     HeadSection,
     NodesSection,
     PodSection,
     SiteSection,
 )
+from scheduler.io.topology_types import read_types
 from scheduler.io.yaml_text import Document, FieldPath, parse_yaml, read_yaml, show_path
 
 logger = logging.getLogger(__name__)
 
 SUSPICIOUS_NIC_RATIO: Final = 4.0
 """A rate in bytes this far above the type's usual one is taken for bits, with a warning."""
-
-_FABRIC_FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    "tree": ("nodes_per_leaf", "taper"),
-    "fat_tree": ("nodes_per_leaf", "taper"),
-    "rail": ("nodes_per_leaf", "taper"),
-    "torus": ("shape", "link"),
-    "dragonfly": ("nodes_per_leaf", "taper", "link"),
-    "edges": ("links",),
-}
-_FABRIC_NEEDS: Final[dict[str, tuple[str, ...]]] = {
-    "torus": ("shape", "link"),
-    "dragonfly": ("nodes_per_leaf", "link"),
-    "edges": ("links",),
-}
-_TYPE_FIELDS: Final = {
-    "vendor": "vendor",
-    "stack": "stack",
-    "memory": "memory_bytes",
-    "memory_rate": "memory_bytes_per_s",
-    "peak": "peak_flops",
-    "scaleup": "scaleup_bytes_per_s",
-    "scaleup_devices": "scaleup_devices",
-    "devices_per_node": "devices_per_node",
-    "nic": "nic_bytes_per_s",
-    "idle": "idle_w",
-    "full": "peak_w",
-    "price": "price_usd",
-    "rent": "usd_per_hour",
-    "year": "year",
-    "export_status": "export_status",
-    "confidence": "confidence",
-    "source": "source",
-}
-_TYPE_NEEDS: Final = ("stack", "memory", "memory_rate", "peak", "idle", "full")
 
 
 def load_cluster(path_or_name: str | Path) -> Cluster:
@@ -178,7 +136,7 @@ def _cluster(document: Document, cluster_name: str) -> Cluster:
     check = Checker(document)
     check.schema("topology/1")
     head = check.section(HeadSection, ())
-    types = _types(check)
+    types = read_types(check)
     check.context["sites"] = Names(check.names(("sites",)))
     sites = check.sections(SiteSection, ("sites",))
     pods, complete = _pods(check, types)
@@ -205,80 +163,6 @@ def _cluster(document: Document, cluster_name: str) -> Cluster:
         source=head.source,
         licence=head.licence,
         reservations=reservations,
-    )
-
-
-def _types(check: Checker) -> dict[str, AcceleratorType]:
-    """Return the catalogue with the file's own types; set the names that pods may use."""
-    known = dict(catalogue.accelerators())
-    aliases = {alias: t.name for t in known.values() for alias in (t.name, *t.aliases)}
-    check.context["catalogue"] = Names(known, aliases)
-    types = dict(known)
-    for type_name, section in check.named_sections(AcceleratorSection, ("accelerators",)).items():
-        aliases[type_name] = type_name
-        if section is not None:
-            aliases |= dict.fromkeys(section.aliases or (), type_name)
-            base = known.get(section.like or type_name)
-            built = _type(check, ("accelerators", type_name), section, base, type_name)
-            types |= {} if built is None else {type_name: built}
-    check.context["accelerators"] = Names(dict.fromkeys((*types, *aliases.values())), aliases)
-    return types
-
-
-def _type(
-    check: Checker,
-    path: FieldPath,
-    section: AcceleratorSection,
-    base: AcceleratorType | None,
-    type_name: str,
-) -> AcceleratorType | None:
-    given: dict[str, Any] = {
-        field: getattr(section, written)
-        for written, field in _TYPE_FIELDS.items()
-        if getattr(section, written) is not None
-    }
-    if section.aliases is not None:
-        given["aliases"] = tuple(section.aliases)
-    missing = [f for f in _TYPE_NEEDS if base is None and _TYPE_FIELDS[f] not in given]
-    for field in missing:
-        hint = f"all of {', '.join(_TYPE_NEEDS)}; or like: a type of the catalogue"
-        near = check.context["catalogue"].nearest(type_name)
-        check.fault((*path, field), "missing field", "", hint, near)
-    if missing:
-        return None
-    if base is None:
-        usual: dict[str, Any] = {"vendor": "", "scaleup_bytes_per_s": 0.0}
-        built = AcceleratorType(name=type_name, **(usual | given))
-    else:
-        built = replace(base, name=type_name, **given)
-    built = _sliced(built, section.slices)
-    if built.idle_w > built.peak_w:
-        check.fault(
-            path,
-            "idle power above full power",
-            f"{built.idle_w:g} W",
-            f"at most {built.peak_w:g} W",
-        )
-    return built
-
-
-def _sliced(whole: AcceleratorType, slices: int) -> AcceleratorType:
-    """Return one of `slices` equal parts of a device, which stand in its place."""
-    if slices == 1:
-        return whole
-    return replace(
-        whole,
-        memory_bytes=whole.memory_bytes / slices,
-        memory_bytes_per_s=whole.memory_bytes_per_s / slices,
-        peak_flops={name: rate / slices for name, rate in whole.peak_flops.items()},
-        scaleup_bytes_per_s=whole.scaleup_bytes_per_s / slices,
-        nic_bytes_per_s=whole.nic_bytes_per_s / slices,
-        idle_w=whole.idle_w / slices,
-        peak_w=whole.peak_w / slices,
-        scaleup_devices=whole.scaleup_devices * slices,
-        devices_per_node=whole.devices_per_node * slices,
-        price_usd=None if whole.price_usd is None else whole.price_usd / slices,
-        usd_per_hour=None if whole.usd_per_hour is None else whole.usd_per_hour / slices,
     )
 
 
@@ -322,7 +206,7 @@ def _pods(check: Checker, types: dict[str, AcceleratorType]) -> tuple[list[Pod],
         _warn_of_slips(check, path, section, types)
         for pod_name in names:
             nodes = _nodes(pod_name, section, types)
-            fabric = _fabric(
+            fabric = read_fabric(
                 check, path, section.fabric, pod_name, nodes, first=pod_name == names[0]
             )
             _claim(check, path, "pod", [pod_name], taken_pods)
@@ -368,77 +252,6 @@ def _claim(
             check.fault(path, message, item, "a unique name")
             return  # one collision of a range brings all others
         taken[item] = path
-
-
-def _fabric(
-    check: Checker,
-    path: FieldPath,
-    section: FabricSection,
-    pod_name: str,
-    nodes: list[Node],
-    *,
-    first: bool,
-) -> Fabric:
-    """Return the fabric of one pod; a repeated pod is checked once."""
-    by_local = {n.id.removeprefix(f"{pod_name}-"): n.id for n in nodes}
-    links = tuple(
-        Link(by_local.get(c.a, c.a), by_local.get(c.b, c.b), c.rate, c.latency)
-        for c in section.links
-    )
-    if first:
-        _check_fabric(check, (*path, "fabric"), section, len(nodes))
-        if section.kind == "edges" and links:
-            _check_cables(check, (*path, "fabric", "links"), links, nodes)
-    return Fabric(
-        kind=section.kind,
-        nodes_per_leaf=section.nodes_per_leaf,
-        taper=section.taper,
-        latency_s=section.latency,
-        shape=tuple(section.shape),
-        link_bytes_per_s=section.link,
-        links=links,
-    )
-
-
-def _check_fabric(check: Checker, path: FieldPath, section: FabricSection, nodes: int) -> None:
-    usable = ("kind", "latency", *_FABRIC_FIELDS[section.kind])
-    for field in FabricSection.model_fields:
-        if field in section.model_fields_set and field not in usable:
-            message = f"a {section.kind} fabric has no such field"
-            check.fault((*path, field), message, "", some_of(usable))
-    for field in _FABRIC_NEEDS.get(section.kind, ()):
-        if field not in section.model_fields_set:
-            check.fault((*path, field), f"missing field of a {section.kind} fabric")
-    places = 1
-    for side in section.shape:
-        places *= side
-    if section.kind == "torus" and section.shape and places < nodes:
-        shape = " x ".join(str(s) for s in section.shape)
-        check.fault((*path, "shape"), "the torus is too small", shape, f"room for {nodes} nodes")
-
-
-def _check_cables(
-    check: Checker, path: FieldPath, links: tuple[Link, ...], nodes: list[Node]
-) -> None:
-    """Every node must be reachable from the first over the cables of its pod."""
-    neighbours: dict[str, list[str]] = {}
-    for i, link in enumerate(links):
-        if link.a == link.b:
-            check.fault((*path, i), "a cable from a node to itself", link.a, "two ends")
-        neighbours.setdefault(link.a, []).append(link.b)
-        neighbours.setdefault(link.b, []).append(link.a)
-    reached = {nodes[0].id} if nodes else set()
-    frontier = list(reached)
-    while frontier:
-        new = [n for n in neighbours.get(frontier.pop(), ()) if n not in reached]
-        reached.update(new)
-        frontier += new
-    cut_off = [n.id for n in nodes if n.id not in reached]
-    if cut_off:
-        message = f"no path from {nodes[0].id!r} to {len(cut_off)} of the pod's nodes"
-        ends = [e for e in neighbours if e not in {n.id for n in nodes}]
-        shown = some_of(ends) if ends else "none"
-        check.fault(path, message, cut_off[0], f"a connected pod (switches named here: {shown})")
 
 
 def _warn_of_slips(

@@ -36,6 +36,8 @@ LEVELS: Final = (
 its slices."""
 
 _POSITIVE = Span(0.0, above=True)
+_PROBABLE = Span(0.5, 0.999999)
+_CHANCE = Span(0.0, 0.999999)
 _Name = Annotated[str, name]
 _Text = Annotated[str, text]
 _Time = Annotated[float, quantity(TIME, Span(0.0, LONGEST_S))]
@@ -214,9 +216,12 @@ class JobSection(Section):
     after: Annotated[list[_Name], one_or_more(), Field(max_length=10_000)] = Field(
         default_factory=list
     )
+    at_once: _Copies | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.at_once is not None and self.count is None:
+            raise refuse("at_once is for an array of jobs", "count: how many jobs")
         if (self.work is None) == (self.run_time is None):
             raise refuse("the work is given twice or not at all", "either work or run_time")
         last = self.release + self.every * ((self.count or 1) - 1)
@@ -253,6 +258,11 @@ class ServiceSection(Section):
     accelerators: Annotated[_Types, Field(min_length=1)] | None = None
     end: _PositiveTime | None = None
     tenant: _Name = "serving"
+    arrivals: Annotated[str, choice("poisson", "steady")] | None = None
+    concurrency: Annotated[int, count(1, 1_000_000)] | None = None
+    headroom_probability: Annotated[float, number(_PROBABLE)] | None = None
+    spare_replicas: Annotated[int, count(0, 1_000_000)] = 0
+    availability: Annotated[float, number(_CHANCE)] = 0.0
 
     @model_validator(mode="after")
     def _one_physics(self) -> Self:

@@ -24,7 +24,9 @@ __all__ = [
     "known",
     "make",
     "names",
+    "nearest",
     "origin",
+    "parts",
 ]
 
 _BUILT_IN: dict[str, tuple[str, str]] = {
@@ -91,6 +93,24 @@ def known(name: str) -> bool:
     return name in names() or ("+" in name and _composed(name) is not None)
 
 
+def nearest(name: str) -> str:
+    """Return the known name nearest to an unknown one, ``""`` when none is close."""
+    if "+" in name:
+        from scheduler.policies import ordered
+
+        return ordered.nearest(name)
+    return nearest_name(name, names())
+
+
+def parts() -> dict[str, tuple[str, ...]]:
+    """Return the words that ``ORDER+ADMISSION+PLACEMENT`` is composed of, by what they choose."""
+    from scheduler.policies.ordered import ADMISSIONS
+    from scheduler.policies.orders import ORDERS
+    from scheduler.policies.placements import PLACEMENTS
+
+    return {"order": (*ORDERS,), "admission": ADMISSIONS, "placement": (*PLACEMENTS,)}
+
+
 def names() -> tuple[str, ...]:
     """Return every policy name: built-in ones first, then those of installed plug-ins."""
     found = sorted({e.name for e in entry_points(group=_GROUP)} - set(_BUILT_IN))
@@ -138,15 +158,14 @@ def make(name: str) -> Policy:
         if entry.name == name:
             plugged: Policy = entry.load()()
             return plugged
-    everyone = names()
     raise InputError(
         [
             Fault(
                 "unknown policy",
                 file="--policy",
                 value=name,
-                allowed=f"{', '.join(everyone)}, ORDER+ADMISSION+PLACEMENT, or FILE.py:CLASS",
-                nearest=nearest_name(name, everyone),
+                allowed=f"{', '.join(names())}, ORDER+ADMISSION+PLACEMENT, or FILE.py:CLASS",
+                nearest=nearest(name),
             )
         ]
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scheduler.core.units import us_from_s
-from scheduler.policies.provision import lacking, needed_capacity, top_up
+from scheduler.policies.provision import firm_per_s, lacking, needed_capacity, top_up
 from scheduler.policies.view import ServiceNow, View
 
 KEEP_S = 600.0
@@ -27,21 +27,22 @@ class Autoscale:
             ahead_us = us_from_s(state.service.load_s)
             horizon_us = max(ahead_us, us_from_s(KEEP_S))
             now = view.now_us
-            self._shrink(view, index, state, needed_capacity(state, now, now + horizon_us))
-            target = needed_capacity(state, now, now + ahead_us)
+            self._shrink(
+                view, index, state, needed_capacity(view, index, state, now, now + horizon_us)
+            )
+            target = needed_capacity(view, index, state, now, now + ahead_us)
             top_up(view, index, state, target, "best")
             while lacking(view, index, state, target) and make_room(view, index):
                 top_up(view, index, state, target, "best")
             self._wake(view, state, ahead_us, horizon_us)
 
     def _shrink(self, view: View, index: int, state: ServiceNow, keep_per_s: float) -> None:
-        modes = view.problem.service_modes[index]
         mine = [(n, r) for n, r in view.replicas.items() if r.service == index]
         left = len(mine)
         # the least efficient and youngest go first
-        for number, replica in sorted(mine, key=lambda e: (-e[1].mode, -e[0])):
-            rate = modes[replica.mode].rate
-            if left <= state.service.min_replicas or state.coming_per_s - rate < keep_per_s:
+        for number, _ in sorted(mine, key=lambda e: (-e[1].mode, -e[0])):
+            spare = firm_per_s(view, index, state, number) >= keep_per_s
+            if left <= state.service.min_replicas or not spare:
                 continue
             view.stop_replica(number)
             left -= 1
@@ -55,7 +56,9 @@ class Autoscale:
 
 def make_room(view: View, index: int) -> bool:
     """Preempt jobs until a mode of the service fits, best first; False if none can be made to."""
-    for mode in view.problem.service_modes[index]:
+    for m, mode in enumerate(view.problem.service_modes[index]):
+        if not view.permits_replica(index, m):
+            continue  # its tenant's quota is spent, whoever gives way
         types = {g.type_index for g in mode.groups}
         then = view.occupancy.copy()
         layout = then.layout
@@ -72,5 +75,5 @@ def make_room(view: View, index: int) -> bool:
             if then.find(mode) is not None:
                 for victim in chosen:
                     view.stop(victim)
-                return view.place(mode) is not None
+                return view.place_replica(index, m) is not None
     return False

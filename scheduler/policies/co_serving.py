@@ -3,7 +3,7 @@
 All of them fill what the services leave with the same training rule (shortest remaining time
 first), so that what differs is the provisioning alone. The threshold autoscaler sees only the
 present; the static ones know the peak; `Foresight` knows the forecast curve, which is the
-recorded one, or with ``causal=True`` nothing but the past.
+recorded one, and `Forecasting` nothing but the past.
 """
 
 from __future__ import annotations
@@ -11,25 +11,32 @@ from __future__ import annotations
 import bisect
 import math
 from collections import deque
-from statistics import NormalDist
-
-import numpy as np
 
 from scheduler.core.problem import Mode
 from scheduler.core.units import us_from_s
 from scheduler.policies.autoscale import make_room
-from scheduler.policies.provision import BURST_HEADROOM, StaticPeak, rate_per_accelerator, top_up
+from scheduler.policies.consolidate import Consolidation
+from scheduler.policies.forecast import DemandForecast
+from scheduler.policies.provision import (
+    StaticPeak,
+    firm_per_s,
+    in_time,
+    lacking,
+    rate_per_accelerator,
+    top_up,
+    with_headroom,
+)
 from scheduler.policies.srtf import Srtf
 from scheduler.policies.view import ServiceNow, View
 
-HEADROOM_PROBABILITY = 0.99
-"""Probability that the requests of a burst window stay within the capacity."""
+IN_TIME_PROBABILITY = 0.9999
+"""Probability that a request is taken up in time, where its service states none."""
 
-CAUSAL_PROBABILITY = 0.8
-"""The same where nothing but the past is known, and each step of it is noise in part."""
-
-BURST_WINDOW_S = 10.0
-"""Least window in which requests may bunch; longer where the time to the first token is."""
+MISS_COST_S = 1200.0
+"""Accelerator-seconds that a missed request is worth, where its service states no probability:
+capacity against unforeseen demand is kept up to the quantile at which one more of it would
+stand idle for more than that (Arrow, Harris and Marschak, "Optimal inventory policy",
+Econometrica 19(3), 1951). All services then lose where it saves most."""
 
 KEEP_LOADS = 2.0
 """A replica stops only when it is not needed for this many load times: below two, starting it
@@ -44,27 +51,8 @@ TOLERANCE = 0.1
 STABILISATION_S = 300.0
 """It scales down to the highest wish of this long (Kubernetes' default)."""
 
-PAST_S = 3 * 3600.0
-FEWEST_STEPS = 30
-UNKNOWN_GROWTH = 1.3
-"""Growth over a load time that is assumed until there is a past to learn from."""
-
 DEPRECIATION_H = 3 * 365 * 24.0
 """Hours over which a purchase price is spread where no rental price is known."""
-
-
-def burst_capacity(
-    rate_per_s: float,
-    probability: float = HEADROOM_PROBABILITY,
-    window_s: float = BURST_WINDOW_S,
-) -> float:
-    """Return the capacity that the requests of a window stay within, with `probability`.
-
-    The requests of a window are Poisson with mean ``rate window``; the normal quantile of
-    their number, per second, is ``rate + z sqrt(rate / window)``.
-    """
-    z = max(0.0, NormalDist().inv_cdf(probability))
-    return rate_per_s + z * math.sqrt(max(0.0, rate_per_s) / window_s)
 
 
 def present(state: ServiceNow, now_us: int) -> tuple[int, float]:
@@ -74,21 +62,30 @@ def present(state: ServiceNow, now_us: int) -> tuple[int, float]:
 
 
 def shrink(view: View, index: int, state: ServiceNow, keep_per_s: float) -> None:
-    """Stop the replicas that `keep_per_s` can do without: least efficient and youngest first."""
+    """Stop the replicas that `keep_per_s` can do without: least efficient and youngest first.
+
+    One that serves does not go while others, which are to take over, still load.
+    """
     modes = view.problem.service_modes[index]
     mine = [(n, r) for n, r in view.replicas.items() if r.service == index]
     left = len(mine)
+    keep_per_s *= 1 - 1e-9
+    serving = math.fsum(modes[r.mode].rate for _, r in mine if r.serves_us <= view.now_us)
     for number, replica in sorted(mine, key=lambda e: (-e[1].mode, -e[0])):
-        spare = state.coming_per_s - modes[replica.mode].rate >= keep_per_s * (1 - 1e-9)
-        if left > state.service.min_replicas and spare:
+        if left <= state.service.min_replicas:
+            return
+        rate = modes[replica.mode].rate if replica.serves_us <= view.now_us else 0.0
+        spare = firm_per_s(view, index, state, number) >= keep_per_s
+        if spare and (not rate or serving - rate >= keep_per_s):
             view.stop_replica(number)
+            serving -= rate
             left -= 1
 
 
 def grow(view: View, index: int, state: ServiceNow, target_per_s: float) -> None:
     """Start replicas up to `target_per_s`; training gives way where there is no room."""
     top_up(view, index, state, target_per_s, "best")
-    while state.coming_per_s < target_per_s * (1 - 1e-9) and make_room(view, index):
+    while lacking(view, index, state, target_per_s) and make_room(view, index):
         before = state.coming_per_s
         top_up(view, index, state, target_per_s, "best")
         if state.coming_per_s <= before:
@@ -96,22 +93,16 @@ def grow(view: View, index: int, state: ServiceNow, target_per_s: float) -> None
 
 
 class Foresight:
-    """Capacity for the forecast over the load time, plus headroom stated as a probability.
+    """Capacity for the demand that is known to come, a load time ahead of it.
 
     Parameters
     ----------
     probability : float
-        That a burst window stays within the capacity (and, from the past alone, that the
-        demand does not outgrow it while replicas load).
-    causal : bool
-        Forecast from the demand seen so far: the present times the growth over a load time
-        that was not exceeded with `probability` in the past hours.
+        That a request is taken up in time, for services that state none.
     """
 
-    def __init__(self, probability: float = HEADROOM_PROBABILITY, *, causal: bool = False) -> None:
+    def __init__(self, probability: float = IN_TIME_PROBABILITY) -> None:
         self._probability = probability
-        self._causal = causal
-        self._wishes: dict[int, deque[tuple[int, float]]] = {}
 
     def provision(self, view: View) -> None:
         """Stop the replicas that are not needed, start those that will be."""
@@ -119,60 +110,87 @@ class Foresight:
             if state.ended:
                 continue
             ahead_us = us_from_s(state.service.load_s)
-            if self._causal:
-                target = self._capacity(state, self._grown(state, view.now_us))
-                keep = self._highest(index, view.now_us, target)
-            else:
-                keep_us = us_from_s(KEEP_LOADS * state.service.load_s)
-                target = self._along(state, view.now_us, view.now_us + ahead_us)
-                keep = self._along(state, view.now_us, view.now_us + keep_us)
-                self._wake(view, state, ahead_us)
-            shrink(view, index, state, keep)
-            grow(view, index, state, target)
+            keep_us = us_from_s(KEEP_LOADS * state.service.load_s)
+            now_us = view.now_us
+            shrink(view, index, state, self._along(view, index, state, now_us + keep_us))
+            grow(view, index, state, self._along(view, index, state, now_us + ahead_us))
+            wake(view, state, ahead_us)
 
-    def _along(self, state: ServiceNow, from_us: int, until_us: int) -> float:
-        """Return the capacity that the curve asks for within an interval."""
-        first, _ = present(state, from_us)
+    def _along(self, view: View, index: int, state: ServiceNow, until_us: int) -> float:
+        """Return the capacity that the curve asks for from now on until then."""
+        first, _ = present(state, view.now_us)
         last = bisect.bisect_right(state.times_us, until_us)
         peak = float(state.service.demand_per_s[first : max(last, first + 1)].max())
-        return self._capacity(state, peak)
-
-    def _capacity(self, state: ServiceNow, rate_per_s: float) -> float:
-        window_s = max(BURST_WINDOW_S, state.service.ttft_s)
-        return burst_capacity(rate_per_s, self._probability, window_s)
-
-    def _grown(self, state: ServiceNow, now_us: int) -> float:
-        """Return what the demand may grow to while a replica loads, from the past alone."""
-        step, rate = present(state, now_us)
-        lead_us = us_from_s(state.service.load_s)
-        oldest = bisect.bisect_left(state.times_us, now_us - us_from_s(PAST_S))
-        times = np.array(state.times_us[oldest : step + 1])
-        rates = state.service.demand_per_s[oldest : step + 1]
-        # a replica asked for at one step serves a load time later, until the step after
-        then = np.searchsorted(times, times + lead_us, side="right") - 1
-        then = np.minimum(then + 1, len(times) - 1)
-        complete = times + lead_us <= times[-1]
-        if complete.sum() < FEWEST_STEPS:
-            return rate * UNKNOWN_GROWTH
-        scale = max(float(rates.mean()), 1e-9)
-        grown = (rates[then] - rates)[complete] / (rates[complete] + 0.1 * scale)
-        most = float(np.quantile(grown, self._probability))
-        return rate + max(0.0, most) * (rate + 0.1 * scale)
-
-    def _highest(self, index: int, now_us: int, wish: float) -> float:
-        """Return the highest wish of the last `STABILISATION_S`, this one included."""
-        return _highest_wish(self._wishes.setdefault(index, deque()), now_us, wish)
-
-    def _wake(self, view: View, state: ServiceNow, ahead_us: int) -> None:
-        """Ask to be called a load time before the next steps of the curve."""
-        following = bisect.bisect_right(state.times_us, view.now_us + ahead_us)
-        if following < len(state.times_us):
-            view.wake_at(state.times_us[following] - ahead_us)
+        stated = state.service.headroom_probability
+        return in_time(view, index, state, peak, self._probability if stated is None else stated)
 
 
-def _highest_wish(wishes: deque[tuple[int, float]], now_us: int, wish: float) -> float:
+def wake(view: View, state: ServiceNow, ahead_us: int) -> None:
+    """Ask to be called a load time before the next step of the curve."""
+    following = bisect.bisect_right(state.times_us, view.now_us + ahead_us)
+    if following < len(state.times_us):
+        view.wake_at(state.times_us[following] - ahead_us)
+
+
+class Forecasting:
+    """As `Foresight`, for a demand known by its past alone.
+
+    Capacity covers the present demand with the probability that a request is in time, and the
+    quantile of `DemandForecast` that the service states; where it states none, the one at
+    which a missed request is worth `miss_cost_s`.
+    """
+
+    def __init__(
+        self, probability: float = IN_TIME_PROBABILITY, miss_cost_s: float = MISS_COST_S
+    ) -> None:
+        self._probability = probability
+        self._miss_cost_s = miss_cost_s
+        self._forecasts: dict[int, DemandForecast] = {}
+        self._wish: dict[int, tuple[int, float]] = {}
+
+    def provision(self, view: View) -> None:
+        """Stop the replicas that are not needed, start those that may be."""
+        for index, state in enumerate(view.services):
+            if state.ended:
+                continue
+            step, rate = present(state, view.now_us)
+            if self._wish.get(index, (-1, 0.0))[0] != step:
+                self._wish[index] = step, self._capacity(view, index, state, step, rate)
+            target = self._wish[index][1]
+            shrink(view, index, state, target)
+            grow(view, index, state, target)
+
+    def _capacity(self, view: View, index: int, state: ServiceNow, step: int, rate: float) -> float:
+        service = state.service
+        if index not in self._forecasts:
+            lead_us, hold_us = us_from_s(service.load_s), us_from_s(KEEP_LOADS * service.load_s)
+            self._forecasts[index] = DemandForecast(
+                state.times_us, service.demand_per_s, lead_us, hold_us
+            )
+        forecast = self._forecasts[index]
+        forecast.at(step)
+        stated = service.headroom_probability
+        if stated is not None:
+            likely = in_time(view, index, state, rate, stated)
+            return max(likely, forecast.quantile(stated))
+        likely = forecast.quantile(self._worth(view, index, forecast.open_share))
+        return max(in_time(view, index, state, rate, self._probability), likely)
+
+    def _worth(self, view: View, index: int, open_share: float) -> float:
+        """Return the quantile up to which capacity that may stand idle is worth its keep."""
+        modes = view.problem.service_modes[index]
+        if not modes or open_share <= 0:
+            return 0.5
+        held_s = 1 / (rate_per_accelerator(modes[0]) * open_share)
+        return max(0.5, 1 - held_s / self._miss_cost_s)
+
+
+def _highest_wish(
+    wishes: deque[tuple[int, float]], now_us: int, wish: float, hold_us: int
+) -> float:
+    """Return the highest wish of the time just past, this one included."""
     wishes.append((now_us, wish))
-    while wishes[0][0] < now_us - us_from_s(STABILISATION_S):
+    while wishes[0][0] < now_us - hold_us:
         wishes.popleft()
     return max(w for _, w in wishes)
 
@@ -197,10 +215,11 @@ class Threshold:
                 continue
             _, rate = present(state, view.now_us)
             wish = rate / self._target
-            there = state.coming_per_s
+            there = firm_per_s(view, index, state)
             if there > 0 and abs(wish / there - 1) <= TOLERANCE:
                 wish = there
-            keep = _highest_wish(self._wishes.setdefault(index, deque()), view.now_us, wish)
+            wishes = self._wishes.setdefault(index, deque())
+            keep = _highest_wish(wishes, view.now_us, wish, us_from_s(STABILISATION_S))
             shrink(view, index, state, keep)
             grow(view, index, state, wish)
 
@@ -218,8 +237,8 @@ class Split:
             nodes = {
                 n for r in view.replicas.values() if r.service == index for n in r.placement.nodes
             }
-            for m, mode in enumerate(view.problem.service_modes[index]):
-                while (placement := view.place(mode, "best")) is not None:
+            for m in range(len(view.problem.service_modes[index])):
+                while (placement := view.place_replica(index, m, "best")) is not None:
                     if not nodes.issuperset(placement.nodes):
                         break
                     view.start_replica(index, m, placement)
@@ -235,10 +254,11 @@ class CheapestType:
             if state.ended or not modes:
                 continue
             cheapest = min(modes, key=lambda mode: (_usd_per_request(view, mode), mode.count))
-            target = float(state.service.demand_per_s.max()) * (1 + BURST_HEADROOM)
+            peak = float(state.service.demand_per_s.max())
+            target = with_headroom(view, index, state, peak)
             m = modes.index(cheapest)
-            while state.coming_per_s < target * (1 - 1e-9):
-                placement = view.place(cheapest, "best")
+            while lacking(view, index, state, target):
+                placement = view.place_replica(index, m, "best")
                 if placement is None:
                     break
                 view.start_replica(index, m, placement)
@@ -260,14 +280,21 @@ class CoScheduled(Srtf):
     def __init__(self) -> None:
         super().__init__()
         self._services = Foresight()
+        self._consolidation = Consolidation()
+
+    def decide(self, view: View) -> None:
+        """Look after the services, bring gangs together, and start the shortest jobs."""
+        self._services.provision(view)
+        self._consolidation.tidy(view)
+        super().decide(view)
 
 
-class CoScheduledCausal(Srtf):
+class CoScheduledCausal(CoScheduled):
     """As `CoScheduled`, with a forecast from the past alone."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._services = Foresight(CAUSAL_PROBABILITY, causal=True)
+        self._services = Forecasting()
 
 
 class ThresholdScaled(Srtf):

@@ -6,9 +6,9 @@ import heapq
 from itertools import islice
 
 from scheduler.core.problem import Mode, fleet_rates
-from scheduler.core.run import Placement
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.policies.autoscale import Autoscale
+from scheduler.policies.guarded_round import GuardedRound
 from scheduler.policies.round_log import RoundLog
 from scheduler.policies.view import ClassQueues, View
 from scheduler.solver.greedy_round import greedy_round
@@ -63,7 +63,8 @@ class Optimizer:
     horizon (the time in which the fleet could finish everything it knows of) runs out, so
     that favouring short jobs does not leave long ones for the end. Each round maximises the
     total worth under the exact placement rules and reports its bound. Where quotas, labels,
-    reservations or hosts limit who may start where, it starts jobs but preempts none.
+    reservations, hosts or neighbours limit who may start where, it goes by worth per
+    accelerator instead (`scheduler.policies.guarded_round`).
     """
 
     def __init__(self) -> None:
@@ -136,6 +137,9 @@ class Optimizer:
         self.counters["rounds"] += 1
         layout = view.occupancy.layout
         bound = self._prices.search(layout, view.occupancy, candidates)
+        if view.restricted:
+            self._guarded_round(view, candidates, bound)
+            return
         answer = greedy_round(layout, view.occupancy, candidates, bound)
         if answer.gap > GAP_TOLERANCE:
             self.counters["exact_rounds"] += 1
@@ -146,6 +150,14 @@ class Optimizer:
         self.counters["worst_gap"] = max(self.counters["worst_gap"], answer.gap)
         self.rounds.note(view.now_us, answer.gap, self._prices.value.tolist())
         self._carry_out(view, candidates, answer)
+
+    def _guarded_round(self, view: View, candidates: list[Candidate], bound: float) -> None:
+        """Start, preempt and move one by one: the exact model knows capacity only."""
+        assert self._prices is not None
+        reached = GuardedRound(view, candidates).play()
+        gap = max(0.0, 1.0 - reached / bound) if bound > 0 else 0.0
+        self.counters["worst_gap"] = max(self.counters["worst_gap"], gap)
+        self.rounds.note(view.now_us, gap, self._prices.value.tolist())
 
     def _look_ahead(self, view: View) -> list[int]:
         """Set the drain horizon; return the waiting jobs whose slack runs out."""
@@ -190,8 +202,6 @@ class Optimizer:
 
     def _running(self, view: View, *, contended: bool) -> list[Candidate]:
         candidates: list[Candidate] = []
-        if view.restricted:  # what a preemption frees may be barred to who should have it
-            return candidates
         for job, running in view.running.items():
             if not view.preemptible(job):
                 continue
@@ -238,15 +248,8 @@ class Optimizer:
             if candidate.held is not None and candidate.job not in kept:
                 view.stop(candidate.job)
         for job, mode, placement in answer.starts:
-            # the round knows capacity only, not who may use it
-            if view.restricted and not self._may_start(view, job, mode, placement):
-                continue
             if view.power_allows(view.modes(job)[mode], placement):
                 view.start(job, mode, placement)
-
-    @staticmethod
-    def _may_start(view: View, job: int, mode: int, placement: Placement) -> bool:
-        return view.occupancy.fits(placement) and view.may_start(job, mode, placement)
 
 
 def _shortlist(modes: tuple[Mode, ...]) -> list[tuple[int, Mode]]:

@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Iterator
 from typing import Final, Literal
 
+from scheduler.core.errors import nearest_name
 from scheduler.core.occupancy import Occupancy
 from scheduler.core.run import Placement
 from scheduler.core.units import us_from_s
@@ -254,3 +255,12 @@ def parse(name: str) -> Ordered | None:
         admissions[0] if admissions else "greedy",
         placements[0] if placements else "best_fit",
     )
+
+
+def nearest(name: str) -> str:
+    """Return the composed name nearest to one that `parse` does not know, ``""`` if none is."""
+    order, *more = name.split("+")
+    rest = (*ADMISSIONS, *PLACEMENTS)
+    words = [nearest_name(order, ORDERS), *(nearest_name(word, rest) for word in more)]
+    found = "+".join(words)
+    return found if all(words) and parse(found) is not None else ""

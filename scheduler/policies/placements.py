@@ -143,6 +143,17 @@ def topology_fit() -> Place:
     return Scored(key)
 
 
+def _studied(name: str) -> Callable[[], Place]:
+    """Return the maker of a rule of `packing_placements`, which builds on this module."""
+
+    def make() -> Place:
+        from scheduler.policies.packing_placements import RULES
+
+        return RULES[name]()
+
+    return make
+
+
 PLACEMENTS: Final[Mapping[str, Callable[[], Place]]] = MappingProxyType(
     {
         "first_fit": lambda: first_fit,
@@ -150,6 +161,9 @@ PLACEMENTS: Final[Mapping[str, Callable[[], Place]]] = MappingProxyType(
         "worst_fit": worst_fit,
         "random_fit": random_fit,
         "topology_fit": topology_fit,
+        **{
+            name: _studied(name) for name in ("dot_product", "gpu_packing", "gpu_clustering", "fgd")
+        },
     }
 )
 """Makers of placement rules by name."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from scheduler.policies.allox import AlloX
 from scheduler.policies.gavel import make_gavel
+from scheduler.policies.hadar import Hadar
+from scheduler.policies.lucid import Lucid
 from scheduler.policies.ordered import Ordered
 from scheduler.policies.priced import PricedOptimizer
 from scheduler.policies.rounds import SharedRounds
@@ -48,6 +51,41 @@ def random_fit() -> Policy:
 def topology_best_fit() -> Policy:
     """M. Amaral et al., "Topology-aware GPU scheduling ...", SC 2017."""
     return Ordered("fifo", "greedy", "topology_fit")
+
+
+def dot_product() -> Policy:
+    """R. Grandl et al., "Multi-resource packing for cluster schedulers", SIGCOMM 2014."""
+    return Ordered("fifo", "greedy", "dot_product")
+
+
+def gpu_packing() -> Policy:
+    """Q. Weng et al., "MLaaS in the wild", NSDI 2022."""
+    return Ordered("fifo", "greedy", "gpu_packing")
+
+
+def gpu_clustering() -> Policy:
+    """W. Xiao et al., "Gandiva", OSDI 2018."""
+    return Ordered("fifo", "greedy", "gpu_clustering")
+
+
+def fgd() -> Policy:
+    """Q. Weng et al., "Beware of fragmentation", USENIX ATC 2023."""
+    return Ordered("fifo", "greedy", "fgd")
+
+
+def allox() -> Policy:
+    """T. N. Le et al., "AlloX: compute allocation in hybrid clusters", EuroSys 2020."""
+    return AlloX()
+
+
+def hadar() -> Policy:
+    """A. Sultana et al., "Hadar", IPDPS 2024."""
+    return Hadar()
+
+
+def lucid() -> Policy:
+    """Q. Hu et al., "Lucid", ASPLOS 2023."""
+    return Lucid()
 
 
 def gavel_max_min_perf() -> SharedRounds:

@@ -20,6 +20,13 @@ RESEARCH: Final[dict[str, str]] = {
     "worst_fit": "arrival order without blocking, each gang on the emptiest nodes",
     "random_fit": "arrival order without blocking, each gang on random nodes",
     "topology_best_fit": "arrival order without blocking, least room left at every level",
+    "dot_product": "arrival order without blocking, where least is free along what is asked",
+    "gpu_packing": "arrival order without blocking, nodes in use before untouched ones",
+    "gpu_clustering": "arrival order without blocking, gangs of one size together (OSDI 2018)",
+    "fgd": "arrival order without blocking, where fragmentation grows least (ATC 2023)",
+    "allox": "jobs matched to types and places in their queues, for mean JCT (EuroSys 2020)",
+    "hadar": "rounds in which jobs take what pays at rising prices (IPDPS 2024)",
+    "lucid": "small jobs first by durations predicted from history, no packing (ASPLOS 2023)",
     **{
         f"gavel_{k}_perf": f"Gavel (OSDI 2020): {text}, by rates per type"
         for k, text in _GAVEL.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -78,8 +79,16 @@ class AccessNow(Protocol):
         """Return whether jobs of a want may hold `mode` beside what is held."""
         ...
 
+    def permits_replica(self, service: int, mode: Mode) -> bool:
+        """Return whether the tenant of a service may hold a replica in `mode` beside the rest."""
+        ...
+
     def hide(self, want: int, where: Occupancy) -> Occupancy:
         """Return `where` as jobs of a want may use it."""
+        ...
+
+    def without(self, gone: Sequence[tuple[int, Mode, Placement]]) -> AbstractContextManager[None]:
+        """Count some running gangs as ended, for a while."""
         ...
 
     def hide_reserved(self, where: Occupancy) -> Occupancy:
@@ -371,6 +380,17 @@ class View:
         access = self._access
         return access is None or not access.refuses(job, chosen, placement, self.occupancy)
 
+    def without(self, jobs: Sequence[int]) -> AbstractContextManager[None]:
+        """Count running jobs as stopped, within a ``with``, for quotas, hosts and neighbours.
+
+        Their accelerators stay taken in `occupancy`: plan on a copy that has them back. Nothing
+        may start or stop meanwhile.
+        """
+        if self._access is None:
+            return nullcontext()
+        running = [(job, self.running[job]) for job in jobs]
+        return self._access.without([(j, self.modes(j)[r.mode], r.placement) for j, r in running])
+
     def place(
         self, mode: Mode, fit: Fit = "best", occupancy: Occupancy | None = None
     ) -> Placement | None:
@@ -382,6 +402,18 @@ class View:
         if self._access is not None:
             where = self._access.hide_reserved(where)
         return self._search(mode, fit, where)
+
+    def place_replica(self, service: int, mode: int, fit: Fit = "best") -> Placement | None:
+        """Return a placement on which a replica may start in `mode` now, or None."""
+        if not self.permits_replica(service, mode):
+            return None
+        return self.place(self.problem.service_modes[service][mode], fit)
+
+    def permits_replica(self, service: int, mode: int) -> bool:
+        """Return whether the quota of the service's tenant has room for a replica in `mode`."""
+        access = self._access
+        chosen = self.problem.service_modes[service][mode]
+        return access is None or access.permits_replica(service, chosen)
 
     def _search(self, mode: Mode, fit: Fit, where: Occupancy) -> Placement | None:
         placement = where.find(mode, fit)

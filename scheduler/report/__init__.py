@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scheduler.report.metric_tables import metric_tables
 from scheduler.report.objects import compare_object, run_object
 from scheduler.report.screen import replay_progress, results_console, words_console
 from scheduler.report.sentences import (
@@ -23,6 +24,7 @@ __all__ = [
     "inputs_line",
     "ledger_table",
     "listing_table",
+    "metric_tables",
     "plain",
     "policy_tables",
     "replay_progress",

@@ -53,7 +53,7 @@ def estimate_table(rows: Sequence[TypeEstimate], unit: str, width: int) -> Table
     """
     possible = [row for row in rows if row.work_per_s > 0]
     top = max((row.work_per_s for row in possible), default=1.0)
-    columns = _columns(possible, unit)
+    columns = estimate_columns(possible, unit)
     left = width - EDGES - sum(GAP + column.width for column in columns)
     while left < 0 and len(columns) > LEAST_COLUMNS:
         left += GAP + columns.pop().width
@@ -72,53 +72,57 @@ def estimate_table(rows: Sequence[TypeEstimate], unit: str, width: int) -> Table
             *cells[:2],
             *([_Bar(row.work_per_s / top)] if with_bar else []),
             *cells[2:],
-            *([escape(plain(_how(row.found), room))] if room >= LEAST_HOW else []),
+            *([escape(plain(how_of(row.found), room))] if room >= LEAST_HOW else []),
         )
     return table
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
+    """A heading and what stands below it."""
+
     title: str
     cells: list[str]
 
     @property
     def width(self) -> int:
+        """Characters of the longest line."""
         return max(len(line) for text in (self.title, *self.cells) for line in text.split("\n"))
 
 
-def _columns(rows: Sequence[TypeEstimate], unit: str) -> list[_Column]:
+def estimate_columns(rows: Sequence[TypeEstimate], unit: str) -> list[Column]:
     """Return what tables of estimates say, what matters most first."""
     steps = [row.found.step_s for row in rows if not isinstance(row.found, Refusal)]
     sigmas = [row.found.sigma_log for row in rows if not isinstance(row.found, Refusal)]
     needs = [row.found.memory_bytes for row in rows if not isinstance(row.found, Refusal)]
     return [
-        _Column(
+        Column(
             "accelerator",
             [plain(type_name(r.accelerator.name, r.accelerator.confidence)) for r in rows],
         ),
-        _Column(f"{unit}/s", [number(row.work_per_s) for row in rows]),
-        _Column("± %", [f"{100 * math.expm1(sigma):.0f}" for sigma in sigmas]),
-        _Column(
+        Column(f"{unit}/s", [number(row.work_per_s) for row in rows]),
+        Column("± %", [f"{100 * math.expm1(sigma):.0f}" for sigma in sigmas]),
+        Column(
             "% of a step:\ncom mem net bub",
             [
                 " ".join(f"{100 * getattr(step, part) / step.total:3.0f}" for part in STEP_PARTS)
                 for step in steps
             ],
         ),
-        _Column(
+        Column(
             "GiB of\neach",
             [
                 f"{need / GIB:.0f}/{row.accelerator.memory_bytes / GIB:.0f}"
                 for need, row in zip(needs, rows, strict=True)
             ],
         ),
-        _Column("per\nJ", [number(row.work_per_joule) for row in rows]),
-        _Column("million\nper USD", [number(row.work_per_usd / 1e6) for row in rows]),
+        Column("per\nJ", [number(row.work_per_joule) for row in rows]),
+        Column("million\nper USD", [number(row.work_per_usd / 1e6) for row in rows]),
     ]
 
 
-def _how(found: TrainingEstimate | ReplicaEstimate | Refusal) -> str:
+def how_of(found: TrainingEstimate | ReplicaEstimate | Refusal) -> str:
+    """Return the layout of a training job, or what a replica can do."""
     if isinstance(found, Refusal):
         return ""
     if isinstance(found, TrainingEstimate):
@@ -154,7 +158,7 @@ def estimate_details(row: TypeEstimate, unit: str) -> Table:
     what = "step"
     if isinstance(found, ReplicaEstimate):
         what = "token" if found.tpot_s else "batch"
-        table.add_row("", f"{_how(found)}, {number(found.batch)} at once")
+        table.add_row("", f"{how_of(found)}, {number(found.batch)} at once")
         first = "first token" if found.tpot_s else "latency"
         table.add_row(first, f"{1e3 * found.ttft_s:.3g} ms with queueing headroom")
         if found.tpot_s:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scheduler.core.metrics import Interval
+from scheduler.core.metrics import DISTRIBUTIONS, PERCENTS, Interval
 from scheduler.report.summary import Summary, is_clear
 
 _FIGURES = ("idle_fraction", "waste_fraction")
@@ -16,6 +16,7 @@ _MORE = (
     *("utilisation", "goodput", "mean_slowdown", "mean_tardiness_s", "fairness"),
     *("slo_attainment", "preemptions", "resizes", "moves", "restarts", "lost_accelerator_s"),
     *("energy_j", "cost_usd", "carbon_g"),
+    *("mean_finish_time_ratio", "max_finish_time_ratio", "unfair_fraction", "share_fairness"),
 )
 
 
@@ -50,6 +51,7 @@ def run_object(summary: Summary, inputs: Mapping[str, Any]) -> dict[str, Any]:
         "violations": len(summary.violations),
         "violation_messages": list(summary.violations),
         "bounds": {name: _number(value) for name, value in summary.bounds.items()},
+        "bound_proof": summary.bound_proof,
         "gap": _number(summary.gap()),
         **{name: _number(summary.mean(name)) for name in _MORE},
         "seeds": list(summary.seeds),
@@ -57,6 +59,21 @@ def run_object(summary: Summary, inputs: Mapping[str, Any]) -> dict[str, Any]:
         "intervals": {n: _ends(f) for n, f in summary.figures.items()},
         "against": _against(summary),
         "by_domain": {name: dict(row) for name, row in summary.by_domain.items()},
+        "distributions": {name: _distribution(summary, name) for name in DISTRIBUTIONS},
+        "tenants": {
+            name: {
+                "weight": t.weight,
+                "accelerator_s": _number(t.accelerator_s.mean),
+                "share": _number(t.share.mean),
+                "dominant_share": _number(t.dominant_share.mean),
+                "intervals": {
+                    "accelerator_s": _ends(t.accelerator_s),
+                    "share": _ends(t.share),
+                    "dominant_share": _ends(t.dominant_share),
+                },
+            }
+            for name, t in summary.tenants.items()
+        },
         "inputs": dict(inputs),
     }
 
@@ -75,11 +92,18 @@ def _against(summary: Summary) -> dict[str, Any] | None:
             "difference": f.mean,
             "interval": _ends(f),
             "significant": is_clear(f),
+            "p_value": _number(summary.p_values.get(name, math.nan)),
         }
         for name, f in summary.differences.items()
-        if name in (*_FIGURES, *_TIMES) and math.isfinite(f.mean)
+        if math.isfinite(f.mean)
     }
     return {"policy": summary.against, **rows}
+
+
+def _distribution(summary: Summary, quantity: str) -> dict[str, float | None]:
+    """Return mean and percentiles of a quantity; their intervals are among ``intervals``."""
+    named = {"mean": f"mean_{quantity}", **{f"p{p}": f"p{p}_{quantity}" for p in PERCENTS}}
+    return {short: _number(summary.mean(name)) for short, name in named.items()}
 
 
 def _ends(figure: Interval) -> list[float] | None:

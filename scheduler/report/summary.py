@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 
-from scheduler.core.metrics import Interval, Metrics, interval, paired_difference
+from scheduler.core.errors import Fault, InputError
+from scheduler.core.metrics import FIGURES, Interval, interval, p_value, paired_difference
 from scheduler.core.units import US_PER_S, s_from_us
 from scheduler.execute import ReplayResult
 
 BOUNDS: tuple[str, ...] = ("mean_jct_s", "makespan_s")
 """Metrics that `scheduler.core.bounds` bounds from below."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSummary:
+    """What one tenant had under one policy: means over its replays, 95 % intervals.
+
+    Parameters
+    ----------
+    weight : float
+        In fair sharing.
+    accelerator_s, share, dominant_share : Interval
+        See `scheduler.core.tenant_use.TenantUse`.
+    """
+
+    weight: float
+    accelerator_s: Interval
+    share: Interval
+    dominant_share: Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +61,13 @@ class Summary:
         Policy that the differences are taken from, ``""`` for itself.
     differences : mapping of str to Interval
         This policy's figure less the other's, seed by seed.
+    p_values : mapping of str to float
+        How likely so large a difference is by chance alone (paired t test); NaN for one seed.
+    tenants : mapping of str to TenantSummary
+        By tenant.
+    bound_proof : str
+        What the bounds on mean completion time rest on: ``plan``, ``area`` or ``none``; joined by
+        a slash where replays differ.
     """
 
     policy: str
@@ -58,6 +84,9 @@ class Summary:
     violations: tuple[str, ...]
     against: str = ""
     differences: Mapping[str, Interval] | None = None
+    p_values: Mapping[str, float] = field(default_factory=dict)
+    tenants: Mapping[str, TenantSummary] = field(default_factory=dict)
+    bound_proof: str = "area"
 
     def mean(self, name: str) -> float:
         """Return the mean of a figure by name."""
@@ -85,12 +114,38 @@ def summarise(results: Sequence[ReplayResult]) -> list[Summary]:
     -------
     list of Summary
         In order of first appearance. Differences are taken from the first policy.
+
+    Raises
+    ------
+    InputError
+        If the policies were not allowed to know the same.
     """
+    refuse_unequal_information(results)
     by_policy: dict[str, list[ReplayResult]] = {}
     for result in results:
         by_policy.setdefault(result.cell.policy, []).append(result)
     first = next(iter(by_policy.values()), [])
     return [_summary(group, None if group is first else first) for group in by_policy.values()]
+
+
+def refuse_unequal_information(results: Sequence[ReplayResult]) -> None:
+    """Raise `InputError` if not all replays gave their policies the same information.
+
+    What a policy may know decides its figures as much as the policy does.
+    """
+    known = sorted({(r.cell.policy, r.information) for r in results})
+    if len({level for _, level in known}) > 1:
+        told = ", ".join(f"{policy}: {level}" for policy, level in known)
+        raise InputError(
+            [
+                Fault(
+                    "policies that knew different things do not compare",
+                    "information",
+                    value=told,
+                    allowed="replays of one level of information",
+                )
+            ]
+        )
 
 
 def half_width(figure: Interval) -> float:
@@ -104,7 +159,6 @@ def is_clear(figure: Interval) -> bool:
 
 
 def _summary(results: list[ReplayResult], reference: list[ReplayResult] | None) -> Summary:
-    names = [f.name for f in fields(Metrics)]
     return Summary(
         policy=results[0].cell.policy,
         information=results[0].information,
@@ -112,30 +166,55 @@ def _summary(results: list[ReplayResult], reference: list[ReplayResult] | None) 
         horizon_s=_mean([s_from_us(r.horizon_us) for r in results]),
         accelerator_s=_mean([r.ledger.total_us() / US_PER_S for r in results]),
         end_s=_mean([s_from_us(r.end_us) for r in results]),
-        figures={n: interval([getattr(r.metrics, n) for r in results]) for n in names},
+        figures={n: interval(_each(results, n)) for n in FIGURES},
         ledger=_mean_of([r.ledger.by_cause() for r in results]),
         by_type=_mean_of_rows([r.ledger.by_type() for r in results]),
         by_domain=_mean_of_rows([r.ledger.by_domain() for r in results]),
-        bounds={n: _mean([getattr(r.bounds, n) for r in results]) for n in BOUNDS},
+        bounds=_bounds(results),
         violations=tuple(
             f"{r.cell.policy}, seed {r.cell.seed}: {v.code}: {v.message}"
             for r in results
             for v in r.violations
         ),
         against=reference[0].cell.policy if reference else "",
-        differences=_differences(names, results, reference) if reference else None,
+        differences=_differences(results, reference) if reference else None,
+        p_values=_p_values(results, reference) if reference else {},
+        tenants=_tenants(results),
+        bound_proof="/".join(sorted({r.bounds.proof for r in results}, reverse=True)),
     )
 
 
-def _differences(
-    names: list[str], results: list[ReplayResult], reference: list[ReplayResult]
-) -> dict[str, Interval]:
+def _bounds(results: list[ReplayResult]) -> dict[str, float]:
+    """Return the mean of each bound; none where none was asked for."""
+    if any(r.bounds.proof == "none" for r in results):
+        return {}
+    return {n: _mean([getattr(r.bounds, n) for r in results]) for n in BOUNDS}
+
+
+def _differences(results: list[ReplayResult], reference: list[ReplayResult]) -> dict[str, Interval]:
     assert [r.cell.seed for r in results] == [r.cell.seed for r in reference]
+    return {n: paired_difference(_each(results, n), _each(reference, n)) for n in FIGURES}
+
+
+def _p_values(results: list[ReplayResult], reference: list[ReplayResult]) -> dict[str, float]:
+    pairs = {n: zip(_each(results, n), _each(reference, n), strict=True) for n in FIGURES}
+    return {n: p_value([a - b for a, b in pair]) for n, pair in pairs.items()}
+
+
+def _each(results: list[ReplayResult], name: str) -> list[float]:
+    return [getattr(r.metrics, name) for r in results]
+
+
+def _tenants(results: list[ReplayResult]) -> dict[str, TenantSummary]:
+    """Draw each tenant's replays together; all replays have the same tenants."""
     return {
-        n: paired_difference(
-            [getattr(r.metrics, n) for r in results], [getattr(r.metrics, n) for r in reference]
+        rows[0].tenant: TenantSummary(
+            rows[0].weight,
+            interval([row.accelerator_s for row in rows]),
+            interval([row.share for row in rows]),
+            interval([row.dominant_share for row in rows]),
         )
-        for n in names
+        for rows in zip(*(r.metrics.tenants for r in results), strict=True)
     }
 
 

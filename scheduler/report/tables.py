@@ -73,6 +73,8 @@ def policy_tables(summaries: Sequence[Summary], width: int) -> list[Table]:
         _shares("waste", "waste_fraction", summaries),
         _Column("utilised\n%", [number(100 * s.mean("utilisation")) for s in summaries]),
         _Column("preemp-\ntions", [count(s.mean("preemptions")) for s in summaries]),
+        # jobs that an equal part of the fleet to themselves would have served better
+        _Column("unfair\n%", [number(100 * s.mean("unfair_fraction")) for s in summaries]),
     ]
     if any(math.isfinite(s.mean("slo_attainment")) for s in summaries):
         served = [number(100 * s.mean("slo_attainment")) for s in summaries]
@@ -247,10 +249,13 @@ def _shares(title: str, name: str, summaries: Sequence[Summary]) -> _Column:
 
 
 def _bound_columns(summaries: Sequence[Summary]) -> list[_Column]:
-    bounds = [s.bounds["mean_jct_s"] for s in summaries]
+    proofs = list(dict.fromkeys(s.bound_proof for s in summaries))
+    if proofs == ["none"]:
+        return []
+    bounds = [s.bounds.get("mean_jct_s", math.nan) for s in summaries]
     length, unit = time_unit(bounds)
     return [
-        _Column(f"bound\n{unit}", [number(b / length) for b in bounds]),
+        _Column(f"{'/'.join(proofs)} bound\n{unit}", [number(b / length) for b in bounds]),
         _Column("gap\n%", [number(100 * s.gap()) for s in summaries]),
     ]
 

@@ -11,7 +11,8 @@ its classes as wants and no `Access` at all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from scheduler.core.occupancy import Occupancy
@@ -132,6 +133,26 @@ class Access:
                 taken[0] += sign * count * kind.cpus
                 taken[1] += sign * count * kind.host_memory_bytes
 
+    @contextmanager
+    def without(self, gone: Sequence[tuple[int, Mode, Placement]]) -> Iterator[None]:
+        """Count some running gangs as ended, for a while; what was is restored exactly."""
+        taken = [(n, [*self._taken[n]]) for _, _, placement in gone for n in placement.nodes]
+        for job, mode, placement in gone:
+            self.ended(job, mode, placement)
+        try:
+            yield
+        finally:
+            for job, mode, placement in gone:
+                self.began(job, mode, placement)
+            for node, amounts in taken:
+                self._taken[node] = amounts
+
+    def count_replica(self, service: int, mode: Mode, sign: int) -> None:
+        """A replica has taken its place (`sign` 1) or left it (-1)."""
+        tenant = self._quotas.tenant_of(service)
+        if tenant >= 0:
+            self._quotas.count(tenant, mode, sign)
+
     def reserve(self, reservation: int, *, on: bool) -> None:
         """A reservation begins or ends."""
         if on:
@@ -164,6 +185,11 @@ class Access:
         near = self._problem.workload.classes[c].near
         if near is not None and mode.level > self._level.get(near, 0):
             return False
+        return tenant < 0 or self._quotas.permits(tenant, mode)
+
+    def permits_replica(self, service: int, mode: Mode) -> bool:
+        """Return whether the quota of the service's tenant has room for a replica in `mode`."""
+        tenant = self._quotas.tenant_of(service)
         return tenant < 0 or self._quotas.permits(tenant, mode)
 
     def class_of(self, want: int) -> int:

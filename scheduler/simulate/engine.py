@@ -30,14 +30,26 @@ from scheduler.simulate.jobs import JobBook
 from scheduler.simulate.nodes import NodeBook
 from scheduler.simulate.power_meter import energy_of
 from scheduler.simulate.replicas import ReplicaBook
-from scheduler.simulate.snapshot import Overlay, Writer, fingerprint, given_by, name_of
+from scheduler.simulate.snapshot import (
+    Overlay,
+    Writer,
+    differing,
+    fingerprints,
+    given_by,
+    name_of,
+)
 
 Account = Literal["run", "arrivals"]
 """What period the ledger covers."""
 
 ACCOUNTS: tuple[Account, ...] = ("run", "arrivals")
 
-SNAPSHOT_SCHEMA = "snapshot/1"
+SNAPSHOT_SCHEMA = "snapshot/2"
+_DAMAGES = (
+    *(ArithmeticError, AttributeError, IndexError, KeyError, RecursionError),
+    *(TypeError, ValueError),
+)
+"""What a snapshot can bring about that is not what `Engine.save` has returned."""
 _STANDSTILL_INSTANTS = 1000
 """A run without a horizon ends after so many instants at which nothing ran or could start."""
 
@@ -79,7 +91,6 @@ class Engine:
         account: Account,
     ) -> None:
         self.problem = problem
-        self.policy = policy
         self.policy_name = policy_name
         self.seed = seed
         self.information = information
@@ -99,10 +110,11 @@ class Engine:
         self._standing = 0
         self._wake_us = -1
         self._events = 0
+        self._paused_us = 0
         self.clock = Clock()
         self.ground = Ground(problem, policy_name)
         self.jobs = JobBook(problem, self.ground, self.clock, self._work, seed)
-        self.replicas = ReplicaBook(problem, self.ground, self.clock)
+        self.replicas = ReplicaBook(problem, self.ground, self.clock, self.jobs.access)
         self.nodes = NodeBook(problem, self.ground, self.clock, self.jobs, self.replicas, seed)
         self.view = View(
             problem,
@@ -129,6 +141,7 @@ class Engine:
         self._handlers = [handlers[kind] for kind in range(len(handlers))]
         self._schedule()
         self._idle.refresh(0, self.jobs.waiting_wants, self.replicas.short())
+        self.policy = policy  # saved last: a fork leaves it out, with all that only it knows
 
     def _idle_book(self) -> IdleBook:
         problem, ground, access = self.problem, self.ground, self.jobs.access
@@ -187,13 +200,13 @@ class Engine:
         clock, view, jobs, handlers = self.clock, self.view, self.jobs, self._handlers
         decide, horizon_us = self.policy.decide, self.horizon_us
         refresh, serves = self._idle.refresh, bool(self.replicas.services)
-        occupancy = self.ground.occupancy
+        occupancy, turns = self.ground.occupancy, jobs.turns
         waiting, short, events = jobs.waiting_wants, _NOBODY, 0
         paused = False
         while heap:
             now = heap[0][0]
             if until_us is not None and now >= until_us:
-                paused = True
+                paused, self._paused_us = True, until_us
                 break
             if horizon_us is not None:
                 if now >= horizon_us:
@@ -205,6 +218,8 @@ class Engine:
                 _, kind, _, subject, detail = pop(heap)
                 events += 1
                 handlers[kind](subject, detail)
+            if turns is not None:
+                jobs.deal_turns()
             view.joined, jobs.joining = jobs.joining, []
             view.ended, jobs.ended = jobs.ended, 0
             decide(view)
@@ -251,10 +266,10 @@ class Engine:
         """
         return {
             "schema": SNAPSHOT_SCHEMA,
-            "problem": fingerprint(self.problem),
+            "inputs": fingerprints(self.problem),
             "policy_name": self.policy_name,
             "arguments": self._arguments,
-            "at_us": self.clock.now_us,
+            "at_us": max(self._paused_us, self.clock.now_us),
             "run": Writer(given_by(**self._roots())).write(self),
         }
 
@@ -263,7 +278,13 @@ class Engine:
 
     @classmethod
     def restore(
-        cls, problem: Problem, saved: Mapping[str, Any], policy: Policy, *, fork: bool = False
+        cls,
+        problem: Problem,
+        saved: Mapping[str, Any],
+        policy: Policy,
+        *,
+        fork: bool = False,
+        fork_name: str = "",
     ) -> Engine:
         """Return the run that was saved, as it stood.
 
@@ -274,38 +295,45 @@ class Engine:
         saved : mapping
             From `save`.
         policy : Policy
-            A fresh one of the same kind, to take over the state of the saved one; with `fork`
-            any, which from here on finds the jobs that wait as if they had just arrived. The
-            record then names its class beside the first policy: ``"fifo, then Srtf"``.
+            A fresh one of the same kind, to take over the state of the saved one.
+        fork : bool
+            Let any policy go on from here instead. It is asked at once, and finds the jobs
+            that wait as if they had just arrived.
+        fork_name : str
+            Name of a policy that forks, for the record, after that of the first:
+            ``"fifo, then srtf"``. By default the name of its class.
 
         Raises
         ------
         InputError
             If `saved` is not a snapshot of this problem, or of another kind of policy.
         """
-        schema, of = saved.get("schema"), saved.get("problem")
+        schema, of = saved.get("schema"), saved.get("inputs")
         if schema != SNAPSHOT_SCHEMA:
             raise InputError([Fault("not a snapshot", value=str(schema), allowed=SNAPSHOT_SCHEMA)])
-        if of != fingerprint(problem):
-            raise InputError([Fault("the snapshot is of another problem")])
+        if others := differing(problem, of if isinstance(of, Mapping) else {}):
+            message = f"the snapshot is of another problem, with other {', '.join(others)}"
+            raise InputError([Fault(message)])
         try:
+            at_us = int(saved["at_us"])
             state, name = dict(saved["run"]["state"]), str(saved["policy_name"])
             engine = cls(problem, policy, policy_name=name, **saved["arguments"])
             kind = state["policy"]
-        except (KeyError, TypeError, ValueError) as error:
+        except _DAMAGES as error:
             raise InputError([Fault("the snapshot is damaged", value=str(error))]) from error
         if not fork and kind.get("object") != name_of(type(policy)):
             raise InputError([Fault("the snapshot is of another policy", value=name)])
         if fork:
             del state["policy"]
-            state["policy_name"] = f"{name}, then {type(policy).__name__}"
+            state["policy_name"] = f"{name}, then {fork_name or type(policy).__name__}"
         overlay = Overlay(engine._roots(), frozenset({type(policy).__module__}))
         try:
             overlay.read({**saved["run"], "state": state}, engine)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except _DAMAGES as error:
             raise InputError([Fault("the snapshot is damaged", value=str(error))]) from error
         if fork:
             engine.jobs.joining = list(engine.jobs.waiting)
+            engine.clock.push(at_us, Kind.WAKE, 0)
         return engine
 
     # --- the books ---------------------------------------------------------------

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from scheduler.core.ledger import Cause
 from scheduler.core.occupancy import Layout, Occupancy
 from scheduler.core.problem import Mode, Problem
+from scheduler.core.workload import HELD_BACK
 from scheduler.simulate.access import Access
 from scheduler.simulate.ground import Ground
 from scheduler.simulate.idle import IdleBook
@@ -98,12 +99,16 @@ class GuardedIdleBook(IdleBook):
         access, problem, occupancy = self._access, self._problem, self._occupancy
         found = []
         for want in sorted(waiting):
+            if want == HELD_BACK:
+                found.append(Claim((), frozenset(), occupancy))
+                continue
             modes = problem.modes[access.class_of(want)]
             able = tuple(mode for mode in modes if access.permits(want, mode))
             found.append(Claim(able, access.barred(want), access.hide(want, occupancy)))
         for service in sorted(short):
             modes = problem.service_modes[service]
-            found.append(Claim(modes, access.reserved_nodes(), access.hide_reserved(occupancy)))
+            able = tuple(mode for mode in modes if access.permits_replica(service, mode))
+            found.append(Claim(able, access.reserved_nodes(), access.hide_reserved(occupancy)))
         return found
 
     def _why(self, claims: list[Claim], node: int, pool: int) -> Cause:

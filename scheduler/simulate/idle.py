@@ -5,7 +5,8 @@ fleet and *shape* any (gang, level, slots) that a waiting job or an unserved ser
 use on this type:
 
 - nothing waits: ``no_demand``;
-- jobs wait, none has a shape on this type: ``incompatible``;
+- jobs wait, none has a shape on this type: ``incompatible`` (one whose array has no turn for
+  it has none on any);
 - some shape has a legal placement now and one of its slots fits on this node: ``policy``,
   or ``power_cap`` where the power cap forbids each of those shapes;
 - else some shape asks for at most F accelerators: ``shape``;
@@ -22,7 +23,7 @@ from scheduler.core.ledger import Cause
 from scheduler.core.occupancy import Layout, Occupancy
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement
-from scheduler.core.workload import IntArray
+from scheduler.core.workload import HELD_BACK, IntArray
 
 Shapes = tuple[tuple[Mode, ...], ...]
 """By accelerator type, every distinct way in which something that waits may use it."""
@@ -151,7 +152,7 @@ class IdleBook:
     def _shapes_of(self, classes: Iterable[int], services: Iterable[int]) -> Shapes:
         problem = self._problem
         seen: list[dict[tuple[object, ...], Mode]] = [{} for _ in problem.types]
-        tables = [problem.modes[c] for c in sorted(classes)]
+        tables = [problem.modes[c] for c in sorted(classes) if c != HELD_BACK]
         tables += [problem.service_modes[s] for s in sorted(services)]
         for modes in tables:
             for mode in modes:

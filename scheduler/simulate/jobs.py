@@ -10,9 +10,10 @@ import numpy as np
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import AllocationColumns, Crash, Placement
 from scheduler.core.units import US_PER_S, us_from_s
-from scheduler.core.workload import FloatArray
+from scheduler.core.workload import HELD_BACK, FloatArray
 from scheduler.policies.view import RunningJob
 from scheduler.simulate.access import Access, is_guarded
+from scheduler.simulate.arrays import Turns
 from scheduler.simulate.clock import Clock, Kind
 from scheduler.simulate.dependencies import Dependencies
 from scheduler.simulate.ground import Ground
@@ -97,6 +98,7 @@ class JobBook:
         self._tenant_of: list[int] = jobs.tenant_index.tolist()
         self.tenant_us = [0] * len(problem.workload.tenants)
         self._needs = Dependencies(jobs.after) if any(jobs.after) else None
+        self.turns = Turns.of(jobs)
         self._left_us = _limits_us(jobs.limit_s)
         self._hazard = Hazard.of(problem, seed)
         self.joining: list[int] = []
@@ -151,15 +153,16 @@ class JobBook:
             self._lose(job, "can never run here")
 
     def to_come(self) -> list[int]:
-        """Return the jobs that are not released, or need one that has not finished."""
+        """Return the jobs that are not released, need one that has not finished, or a turn."""
         known = (self.finished_us, self.killed_us, self.cancelled, self.waiting, self.running)
-        if self._needs is None:
+        if self._needs is None and self.turns is None:
             return self._arrivals[len(self._arrivals) - self.arriving :]
         return [job for job in self._arrivals if not any(job in some for some in known)]
 
     def arrive(self, job: int, _: int) -> None:
         """A job is released."""
-        if self._needs is None or self._needs.release(job):
+        ready = self._needs is None or self._needs.release(job)
+        if ready and (self.turns is None or not self.turns.asks(job)):
             self._wait(job)
         arrivals = self._arrivals
         self.arriving = left = self.arriving - 1
@@ -176,6 +179,17 @@ class JobBook:
             wants[want] += 1
         else:
             wants[want] = 1
+
+    def deal_turns(self) -> None:
+        """Let those jobs of arrays wait that have a turn now; all events here are handled."""
+        if self.turns is None:
+            return
+        for job in self.turns.deal():
+            self._wait(job)
+        if self.turns.held:
+            self.waiting_wants[HELD_BACK] = self.turns.held
+        else:
+            self.waiting_wants.pop(HELD_BACK, None)
 
     def start(self, job: int, mode_index: int, placement: Placement) -> None:
         """Start a waiting job (see `scheduler.policies.view.JobsNow`)."""
@@ -235,7 +249,10 @@ class JobBook:
         self.unfinished -= 1
         if self._needs is not None:
             for other in self._needs.finish(job):
-                self._wait(other)
+                if self.turns is None or not self.turns.asks(other):
+                    self._wait(other)
+        if self.turns is not None:
+            self.turns.ended(job)
 
     def reach_limit(self, job: int, start_number: int) -> None:
         """A job has held accelerators for as long as it may."""
@@ -247,6 +264,8 @@ class JobBook:
         self.ended += 1
         self.unfinished -= 1
         self._lose(job, "reached its time limit")
+        if self.turns is not None:
+            self.turns.ended(job)
 
     def crash(self, job: int, start_number: int) -> None:
         """A job stops through no fault of a node, and goes back to its last checkpoint."""

@@ -1,6 +1,8 @@
-"""What tenants hold against what they are entitled to."""
+"""What tenants hold, by jobs and by replicas, against what they are entitled to."""
 
 from __future__ import annotations
+
+import math
 
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.workload import Tenancy
@@ -31,13 +33,20 @@ class QuotaBook:
             for kind, count in quota.items():
                 self._together[kind] = self._together.get(kind, 0) + count
         self._use = dict.fromkeys(self._together, 0)
+        index = {name: t for t, name in enumerate(problem.workload.tenants)}
+        self._pays = [index.get(service.tenant, -1) for service in problem.workload.services]
+
+    def tenant_of(self, service: int) -> int:
+        """Return the tenant of a service if it has any quota, else -1."""
+        tenant = self._pays[service]
+        return tenant if tenant >= 0 and self._quota[tenant] else -1
 
     def limits(self, tenant: int) -> bool:
         """Return whether the tenant has any quota."""
         return bool(self._quota[tenant])
 
     def count(self, tenant: int, mode: Mode, sign: int) -> None:
-        """Count a gang of the tenant in (`sign` 1) or out (-1)."""
+        """Count a gang or a replica of the tenant in (`sign` 1) or out (-1)."""
         held = self._held[tenant]
         if held:
             for kind, count in _asked(mode).items():
@@ -56,6 +65,41 @@ class QuotaBook:
             if self._use[kind] + count > self._together[kind]:
                 return False
         return True
+
+
+def most_served_per_s(problem: Problem, service: int) -> float:
+    """Return a rate of requests that a service cannot exceed under its tenant's quota.
+
+    Every accelerator is taken at the best rate per accelerator of any replica that uses its
+    type, the best types first, up to the quota and what may be borrowed; what else the tenant
+    runs is left out. Infinite where the tenant has no quota.
+    """
+    tenant = problem.workload.services[service].tenant
+    rules = {t.tenant: t for t in problem.workload.tenancies}
+    rule, names = rules.get(tenant), {n.casefold(): t for t, n in enumerate(problem.types)}
+    quota = _quota(rule, names)
+    if rule is None or not quota or tenant not in problem.workload.tenants:
+        return math.inf
+    together: dict[int, int] = {}
+    for other in problem.workload.tenants:
+        for kind, count in _quota(rules.get(other), names).items():
+            together[kind] = together.get(kind, 0) + count
+    most: dict[int, float] = {
+        kind: together[kind] if rule.borrow is None else min(count + rule.borrow, together[kind])
+        for kind, count in quota.items()
+    }
+    best: dict[int, float] = {}
+    for mode in problem.service_modes[service]:
+        for group in mode.groups:
+            kind, rate = group.type_index, mode.rate / mode.count
+            best[kind] = max(best.get(kind, 0.0), rate)
+    left, served = most.get(_ALL, math.inf), 0.0
+    capacity = problem.capacity()
+    for kind, rate in sorted(best.items(), key=lambda entry: (-entry[1], entry[0])):
+        usable = min(left, capacity[kind], most.get(kind, math.inf))
+        left -= usable
+        served += rate * usable
+    return served
 
 
 def _quota(rule: Tenancy | None, names: dict[str, int]) -> dict[int, int]:

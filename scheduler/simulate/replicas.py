@@ -8,6 +8,7 @@ from scheduler.core.problem import Problem
 from scheduler.core.run import Placement, ReplicaAllocation
 from scheduler.core.units import us_from_s
 from scheduler.policies.view import RunningReplica
+from scheduler.simulate.access import Access
 from scheduler.simulate.clock import Clock, Kind
 from scheduler.simulate.ground import Ground
 from scheduler.simulate.serving import ServiceState
@@ -30,6 +31,8 @@ class ReplicaBook:
         Services and their modes.
     ground, clock
         Where replicas stand, and the present instant.
+    access : Access or None
+        The rules on who may use what, None where there are none.
 
     Attributes
     ----------
@@ -41,7 +44,10 @@ class ReplicaBook:
         What replicas that stopped have held.
     """
 
-    def __init__(self, problem: Problem, ground: Ground, clock: Clock) -> None:
+    def __init__(
+        self, problem: Problem, ground: Ground, clock: Clock, access: Access | None = None
+    ) -> None:
+        self._access = access
         self._ground = ground
         self._clock = clock
         self.services = [
@@ -83,7 +89,12 @@ class ReplicaBook:
         """Start a replica (see `scheduler.policies.view.ReplicasNow`)."""
         state = self.services[service]
         mode = state.modes[mode_index]
-        self._ground.take(mode, placement, mode.count, f"replica of {state.service.name}")
+        who, access = f"replica of {state.service.name}", self._access
+        if access is not None and not access.permits_replica(service, mode):
+            raise self._ground.error(f"{who} is beyond the quota of its tenant")
+        self._ground.take(mode, placement, mode.count, who)
+        if access is not None:
+            access.count_replica(service, mode, 1)
         number = self._next
         self._next += 1
         now_us = self._clock.now_us
@@ -107,6 +118,8 @@ class ReplicaBook:
         state = self.services[replica.service]
         used_us = state.remove(self._clock.now_us, number)
         self._ground.give(state.modes[replica.mode], replica.placement)
+        if self._access is not None:
+            self._access.count_replica(replica.service, state.modes[replica.mode], -1)
         self._write(self.log, number, replica, used_us)
         self._used_us.pop(number, None)
 

@@ -20,7 +20,8 @@ import numpy as np
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run
 from scheduler.core.units import US_PER_S
-from scheduler.core.workload import FloatArray, ProfilePhysics, Service
+from scheduler.core.workload import FloatArray
+from scheduler.physics.queueing import miss_probability, slots_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,7 @@ class Attainment:
 def serving_spans(problem: Problem, run: Run, service: int) -> list[ServingSpan]:
     """Return when, and how fast, each replica of a service served in a run.
 
-    A replica that completes r requests/s keeps ``r O tpot`` of them in work (Little's law; O
-    output tokens each); one that is known by a measured rate works on one at a time.
+    How many requests it works on at once is `scheduler.physics.queueing.slots_of`.
     """
     spec = problem.workload.services[service]
     spans = []
@@ -71,14 +71,8 @@ def serving_spans(problem: Problem, run: Run, service: int) -> list[ServingSpan]
         start_s = (replica.start_us + replica.overhead_us) / US_PER_S
         end_s = replica.end_us / US_PER_S
         if end_s > start_s and rate > 0:
-            spans.append(ServingSpan(start_s, end_s, rate, _slots(spec, rate)))
+            spans.append(ServingSpan(start_s, end_s, rate, slots_of(spec, rate)))
     return spans
-
-
-def _slots(spec: Service, rate_per_s: float) -> int:
-    if isinstance(spec.physics, ProfilePhysics):
-        return 1
-    return max(1, round(rate_per_s * spec.output_tokens * spec.tpot_s))
 
 
 def arrivals_of(
@@ -171,45 +165,6 @@ def play_requests(
         in_time += take_up(now_s)
     in_time += handle(math.inf)
     return Attainment(len(arrivals_s), in_time)
-
-
-def miss_probability(rate_per_s: float, slots: int, work_per_s: float, patience_s: float) -> float:
-    """Return the share of requests that a service in steady state takes up too late.
-
-    M/M/n with constant patience: the virtual wait has density ``L P e^{-(C - L) x}`` up to the
-    patience and ``L P e^{L T} e^{-C x}`` beyond it (L arrivals/s, C = n mu completions/s, T
-    patience, P the probability of n - 1 in service); what lies beyond it is missed
-    (Gnedenko and Kovalenko, "Introduction to queueing theory", 1968).
-
-    Parameters
-    ----------
-    rate_per_s : float
-        Arrivals.
-    slots : int
-        Requests in work at once.
-    work_per_s : float
-        Completions while all slots are busy.
-    patience_s : float
-        Longest wait.
-    """
-    if rate_per_s <= 0:
-        return 0.0
-    if slots < 1 or work_per_s <= 0:
-        return 1.0
-    load = rate_per_s / work_per_s * slots
-    # in units of the probability of n - 1 in service, so that nothing overflows
-    idle, term = 0.0, 1.0
-    for k in range(slots - 1, -1, -1):
-        idle += term
-        term *= k / load
-        if term < 1e-16 * idle:
-            break
-    spare = (work_per_s - rate_per_s) * patience_s
-    if spare < -700:
-        return 1 - work_per_s / rate_per_s
-    waits = rate_per_s * patience_s * (-math.expm1(-spare) / spare if abs(spare) > 1e-12 else 1.0)
-    beyond = rate_per_s / work_per_s * math.exp(-spare)
-    return beyond / (idle + waits + beyond)
 
 
 def queueing_attainment(

@@ -14,7 +14,7 @@ import math
 import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, Final
@@ -37,20 +37,42 @@ class SnapshotError(FleetfitError):
     """Something in a run cannot be saved, usually an attribute of a policy."""
 
 
-def fingerprint(problem: Problem) -> str:
-    """Return a hash of all that a run depends on."""
-    jobs = problem.workload.jobs
-    parts = [repr(problem.cluster), repr(problem.pools), repr(problem.modes)]
-    parts += [repr(problem.service_modes), repr(problem.workload.classes), repr(jobs.after)]
-    parts += [repr(problem.workload.tenancies), repr(problem.workload.tenants), repr(jobs.ids)]
-    digest = hashlib.sha256("\n".join(parts).encode())
-    columns = (jobs.class_index, jobs.release_s, jobs.work, jobs.estimate_s, jobs.weight)
-    more = (jobs.deadline_s, jobs.tenant_index, jobs.priority, jobs.limit_s)
-    for column in (*columns, *more):
-        digest.update(np.ascontiguousarray(column).tobytes())
-    for service in problem.workload.services:
-        digest.update(service.times_s.tobytes() + service.demand_per_s.tobytes())
-    return digest.hexdigest()
+def fingerprints(problem: Problem) -> dict[str, str]:
+    """Return a hash of each part of what a run depends on.
+
+    Returns
+    -------
+    dict of str to str
+        By the name of the part; ``rates`` is what physics makes of the others.
+    """
+    workload, jobs = problem.workload, problem.workload.jobs
+    services: list[object] = []
+    for service in workload.services:
+        services += [getattr(service, f.name) for f in fields(service)]
+    parts: dict[str, list[object]] = {
+        "topology": [problem.cluster, problem.types, problem.levels, problem.pools],
+        "classes": [workload.classes],
+        "jobs": [getattr(jobs, f.name) for f in fields(jobs)],
+        "tenants": [workload.tenants, workload.tenancies],
+        "services": services,
+        "rates": [problem.modes, problem.service_modes],
+    }
+    return {name: _digest(values) for name, values in parts.items()}
+
+
+def _digest(values: Sequence[object]) -> str:
+    digest = hashlib.sha256()
+    for value in values:
+        known = isinstance(value, np.ndarray)
+        data = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
+        digest.update(f"{known}{len(data)}:".encode() + data)
+    return digest.hexdigest()[:32]
+
+
+def differing(problem: Problem, saved: Mapping[str, Any]) -> list[str]:
+    """Return the parts of `problem` that are others than those `saved` has hashes of."""
+    found = [name for name, digest in fingerprints(problem).items() if saved.get(name) != digest]
+    return [name for name in found if name != "rates"] or found
 
 
 def attributes(value: object) -> Iterator[str]:

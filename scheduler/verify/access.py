@@ -60,10 +60,14 @@ def kind_of(facts: Facts, job: int) -> JobClass:
     return workload.classes[int(workload.jobs.class_index[job])]
 
 
-def _tenancy(facts: Facts, job: int) -> Tenancy:
+def _tenancy(facts: Facts, job: int, service: int = -1) -> Tenancy:
+    """Return what the tenant of a job or a service is entitled to."""
     workload = facts.problem.workload
-    name = workload.tenants[int(workload.jobs.tenant_index[job])]
-    found = [t for t in workload.tenancies if t.tenant == name]
+    if job < 0:
+        name = workload.services[service].tenant
+    else:
+        name = workload.tenants[int(workload.jobs.tenant_index[job])]
+    found = [t for t in workload.tenancies if t.tenant == name in workload.tenants]
     return found[0] if found else Tenancy(name)
 
 
@@ -130,13 +134,12 @@ def _uses(facts: Facts, live: Iterable[Hold]) -> dict[tuple[str, str], int]:
     """Return what tenants hold, by tenant and kind, where they have a quota of the kind."""
     uses: dict[tuple[str, str], int] = {}
     for hold in live:
-        if hold.job >= 0:
-            tenancy = _tenancy(facts, hold.job)
-            quota = _quota(tenancy)
-            for kind, count in _kinds(facts, hold.mode).items():
-                if kind in quota:
-                    key = (tenancy.tenant, kind)
-                    uses[key] = uses.get(key, 0) + count
+        tenancy = _tenancy(facts, hold.job, hold.service)
+        quota = _quota(tenancy)
+        for kind, count in _kinds(facts, hold.mode).items():
+            if kind in quota:
+                key = (tenancy.tenant, kind)
+                uses[key] = uses.get(key, 0) + count
     return uses
 
 
@@ -171,14 +174,18 @@ def claim_of(
     return Claim(modes, frozenset(barred), tuple(usable))
 
 
-def service_claim(facts: Facts, service: int, free: Sequence[int], at_us: int) -> Claim:
+def service_claim(
+    facts: Facts, service: int, live: Sequence[Hold], free: Sequence[int], at_us: int
+) -> Claim:
     """Return what a service that lacks capacity may use: nothing that is kept for others."""
     barred: set[int] = set()
     for (start, end), nodes, _, _ in _windows(facts):
         if start <= at_us < end:
             barred |= nodes
     usable = tuple(0 if n in barred else max(0, count) for n, count in enumerate(free))
-    return Claim(facts.problem.service_modes[service], frozenset(barred), usable)
+    modes = facts.problem.service_modes[service]
+    able = _within_quota(facts, _tenancy(facts, -1, service), modes, _uses(facts, live))
+    return Claim(able, frozenset(barred), usable)
 
 
 def _labelled(facts: Facts, node: int, kind: JobClass) -> bool:
@@ -198,11 +205,20 @@ def _taken(facts: Facts, live: Sequence[Hold], name: str) -> dict[int, float]:
 
 def _permitted(facts: Facts, job: int, uses: dict[tuple[str, str], int]) -> tuple[Mode, ...]:
     problem = facts.problem
-    kind, tenancy = kind_of(facts, job), _tenancy(facts, job)
-    quota, together = _quota(tenancy), _together(facts)
+    kind = kind_of(facts, job)
     widest = len(problem.levels)
     if kind.near is not None:
         widest = problem.levels.index(kind.near) if kind.near in problem.levels else 0
+    modes = problem.modes[int(problem.workload.jobs.class_index[job])]
+    narrow = tuple(m for m in modes if m.level <= widest)
+    return _within_quota(facts, _tenancy(facts, job), narrow, uses)
+
+
+def _within_quota(
+    facts: Facts, tenancy: Tenancy, modes: Sequence[Mode], uses: dict[tuple[str, str], int]
+) -> tuple[Mode, ...]:
+    """Return the modes that a tenant may hold beside what is held."""
+    quota, together = _quota(tenancy), _together(facts)
 
     def within(mode: Mode) -> bool:
         for name, count in _kinds(facts, mode).items():
@@ -217,8 +233,7 @@ def _permitted(facts: Facts, job: int, uses: dict[tuple[str, str], int]) -> tupl
                 return False
         return True
 
-    modes = problem.modes[int(problem.workload.jobs.class_index[job])]
-    return tuple(m for m in modes if m.level <= widest and within(m))
+    return tuple(m for m in modes if within(m))
 
 
 # --- rules --------------------------------------------------------------------------------
@@ -281,7 +296,7 @@ def host_shared(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
 
 
 def quotas_kept(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
-    """``quota``: no tenant holds more than its quota and what it may borrow.
+    """``quota``: no tenant's jobs and replicas hold more than its quota and what it may borrow.
 
     What starts beyond a quota may only use what others leave of theirs; those of others that
     start at the same instant are not counted against it, as they may have come later.
@@ -292,9 +307,8 @@ def quotas_kept(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
     rules = {t.tenant: t for t in facts.problem.workload.tenancies}
     rows: dict[int, tuple[list[Hold], list[Hold]]] = {}
     for hold in holds:
-        if hold.job >= 0:
-            rows.setdefault(hold.end_us, ([], []))[0].append(hold)
-            rows.setdefault(hold.start_us, ([], []))[1].append(hold)
+        rows.setdefault(hold.end_us, ([], []))[0].append(hold)
+        rows.setdefault(hold.start_us, ([], []))[1].append(hold)
     use: dict[tuple[str, str], int] = {}
     for at, (ending, starting) in sorted(rows.items()):
         for key, count in _uses(facts, ending).items():

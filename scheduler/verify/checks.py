@@ -26,7 +26,7 @@ from scheduler.verify.lifecycle import LIFE_RULES, RUN_LIFE_RULES, STATE_RULES, 
 from scheduler.verify.placement import HOLD_RULES
 from scheduler.verify.power import energy_integrated, power_cap
 from scheduler.verify.services import requests_counted, servings_of, switched_off
-from scheduler.verify.terms import needs_met
+from scheduler.verify.terms import arrays_kept, needs_met
 from scheduler.verify.waiting import wants_of
 from scheduler.verify.window import as_of
 
@@ -163,6 +163,7 @@ def _held_rules(
             yield from access_rule(facts, holds)
     yield from drains_kept(facts, holds)
     yield from needs_met(facts, lives)
+    yield from arrays_kept(facts, holds)
     for life in lives:
         for life_rule in life_rules:
             yield from life_rule(facts, life)

@@ -4,7 +4,7 @@ For a free accelerator on a node that is up, with a *shape* any mode of a waitin
 of a service that lacks capacity which uses the accelerator's type:
 
 1. nothing waits: ``no_demand``;
-2. no shape: ``incompatible``;
+2. no shape: ``incompatible``; a job whose array has no turn for it has no shape;
 3. some shape has a legal placement on free accelerators with a slot on this node:
    ``policy`` if the power caps allow one of these placements, else ``power_cap``;
 4. some shape asks, for each of its types, at most what is free in the fleet: ``shape``;
@@ -25,7 +25,7 @@ import numpy as np
 from scheduler.core.ledger import Cause
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.units import us_from_s
-from scheduler.core.workload import IntArray
+from scheduler.core.workload import HELD_BACK, IntArray
 from scheduler.verify.access import Claim, claim_of, is_guarded, service_claim
 from scheduler.verify.facts import Facts, Hold
 from scheduler.verify.legal import startable_on, uncapped
@@ -136,6 +136,8 @@ def _moment(facts: Facts, live: Sequence[Hold], keys: Sequence[int], at_us: int)
 
 
 def _modes(problem: Problem, key: int) -> tuple[Mode, ...]:
+    if key == HELD_BACK:
+        return ()
     return problem.modes[key] if key >= 0 else problem.service_modes[-1 - key]
 
 
@@ -147,10 +149,13 @@ def _claims(
     jobs = facts.problem.workload.jobs
     named = {job for r in facts.problem.cluster.reservations for job in r.jobs}
     for want in waiting:
+        if want.key == HELD_BACK:
+            found[HELD_BACK,] = Claim((), frozenset(), tuple(free))
+            continue
         if want.job < 0:
             key: tuple[object, ...] = (want.key,)
             if key not in found:
-                found[key] = service_claim(facts, -1 - want.key, free, at_us)
+                found[key] = service_claim(facts, -1 - want.key, held, free, at_us)
             continue
         own = jobs.ids[want.job] if jobs.ids[want.job] in named else None
         key = (want.key, int(jobs.tenant_index[want.job]), own)

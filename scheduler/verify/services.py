@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from scheduler.core.run import Run, Violation
 from scheduler.core.units import US_PER_S, s_from_us, us_from_s
+from scheduler.core.workload import ModelPhysics, Service
 from scheduler.verify.facts import RELATIVE, Facts, Hold, Span
 
 
@@ -18,7 +19,8 @@ class Serving:
     """One service over the run, in steps: entry ``i`` holds from ``at_us[i]`` on.
 
     Replicas share the demand in proportion to their rates, so that each is used to the
-    same share, ``min(1, demand / capacity)``.
+    same share, served over capacity. Of steady arrivals all that the capacity can do is
+    served; of random ones, those that wait no longer than the time to the first token.
 
     Parameters
     ----------
@@ -76,19 +78,76 @@ def _serving_of(facts: Facts, service: int, replicas: Sequence[Hold]) -> Serving
     at_us = sorted(t for t in instants if 0 <= t <= facts.end_us)
     capacity = _totals(at_us, loaded)
     coming = _totals(at_us, held)
+    slots = _totals(at_us, [
+        (h.start_us + h.overhead_us, h.end_us, float(slots_of_replica(spec, h.mode.rate)))
+        for h in replicas
+    ])  # fmt: skip
+    line = _Line(spec)
     short, used_us = [], [0.0]
     demanded, served = [], []
     for i, (start, end) in enumerate(pairwise(at_us)):
         step = bisect_right(steps_us, start) - 1
         demand = float(spec.demand_per_s[step]) if step >= 0 and start < off_us else 0.0
         short.append(demand > coming[i] * (1 + RELATIVE))
-        rate = min(demand, capacity[i])
+        rate = line.served(demand, round(slots[i]), capacity[i])
         used_us.append(used_us[-1] + ((end - start) * rate / capacity[i] if rate > 0 else 0.0))
         demanded.append(demand * s_from_us(end - start))
         served.append(rate * s_from_us(end - start))
     return Serving(
         tuple(at_us), tuple(short), tuple(used_us), math.fsum(demanded), math.fsum(served)
     )
+
+
+def slots_of_replica(spec: Service, rate_per_s: float) -> int:
+    """Return the requests that a replica works on at once: as stated, else by Little's law."""
+    if spec.concurrency > 0:
+        return spec.concurrency
+    if not isinstance(spec.physics, ModelPhysics):
+        return 1
+    return max(1, round(rate_per_s * spec.output_tokens * spec.tpot_s))
+
+
+class _Line:
+    """Requests served in time, by the balance equations of M/M/n with constant patience."""
+
+    def __init__(self, spec: Service) -> None:
+        self._random = spec.arrivals == "poisson"
+        self._patience_s = spec.ttft_s
+        self._known: dict[tuple[float, int, float], float] = {}
+
+    def served(self, demand: float, slots: int, capacity: float) -> float:
+        """Return requests/s in time."""
+        if not self._random:
+            return min(demand, capacity)
+        if demand <= 0 or slots < 1 or capacity <= 0:
+            return 0.0
+        key = (demand, slots, capacity)
+        if key not in self._known:
+            self._known[key] = demand * (1 - late_share(*key, self._patience_s))
+        return self._known[key]
+
+
+def late_share(demand: float, slots: int, capacity: float, patience_s: float) -> float:
+    """Return the share of random arrivals that wait for longer than `patience_s`.
+
+    With P the probability of n - 1 in service: fewer have ``P / B`` together, B being
+    Erlang's loss of n - 1 servers; all n are busy with ``P L int_0^T e^{(L - C) x} dx``
+    before the patience T runs out and ``P L e^{(L - C) T} / C`` beyond it, where arrivals
+    are lost.
+    """
+    if slots < 1 or capacity <= 0:
+        return 1.0
+    erlangs = demand * slots / capacity
+    fewer = 1.0
+    for servers in range(1, slots):
+        fewer = 1.0 + fewer * servers / erlangs
+    surplus = demand - capacity
+    if surplus * patience_s > 650:
+        return surplus / demand
+    grown = math.exp(surplus * patience_s)
+    within = patience_s if abs(surplus * patience_s) < 1e-9 else (grown - 1) / surplus
+    beyond = grown / capacity
+    return demand * beyond / (fewer + demand * (within + beyond))
 
 
 def _totals(at_us: Sequence[int], rates: Sequence[tuple[int, int, float]]) -> list[float]:

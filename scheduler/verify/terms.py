@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from scheduler.core.run import Run, Violation
 from scheduler.core.units import s_from_us, us_from_s
-from scheduler.verify.facts import Facts
+from scheduler.verify.facts import Facts, Hold
 
 if TYPE_CHECKING:
     from scheduler.verify.lifecycle import Life
@@ -52,6 +52,22 @@ def needs_met(facts: Facts, lives: Sequence[Life]) -> Iterator[Violation]:
                 text = f"starts before {lives[other].who} has finished"
                 at_s = s_from_us(early[0].start_us)
                 yield Violation("needs", text, lives[job].who, "", at_s)
+
+
+def arrays_kept(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
+    """``array``: of an array with a limit, no more jobs hold accelerators at once."""
+    jobs = facts.problem.workload.jobs
+    for array, most in enumerate(jobs.array_most):
+        members = [h for h in holds if h.job >= 0 and jobs.array_index[h.job] == array]
+        changes = [(h.start_us, 1, h.who) for h in members]
+        changes += [(h.end_us, 0, h.who) for h in members]
+        running = 0
+        for at_us, starts, who in sorted(changes):  # ends first where both are at one instant
+            running += 1 if starts else -1
+            if running > most:
+                text = f"runs beside {running - 1} others of its array, which may be {most} in all"
+                yield Violation("array", text, who, "", s_from_us(at_us))
+                break
 
 
 def cancellation_just(facts: Facts, run: Run, lives: Sequence[Life]) -> Iterator[Violation]:

@@ -109,7 +109,7 @@ class TestFiles:
             data = json.loads(file.read_text())
             assert set(data) == {
                 *("schema", "key", "inputs", "metrics", "ledger", "bounds", "violations"),
-                *("horizon_us", "end_us"),
+                *("horizon_us", "end_us", "tenants", "tenant_use"),
             }
             assert set(data["inputs"]) == {
                 *("fleetfit", "problem", "cluster", "workload", "policy", "policy_from", "seed"),

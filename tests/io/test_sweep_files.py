@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from scheduler.core.cluster import FailureModel
 from scheduler.core.errors import InputError
-from scheduler.core.metrics import Metrics
+from scheduler.core.metrics import FIGURES
 from scheduler.core.sweep import Limits, Scenario, Sweep, Until
 from scheduler.io.sweep import load_sweep
 
@@ -18,7 +17,7 @@ KNOWN = {
     "information": ("exact", "estimates", "none"),
     "account": ("run", "arrivals"),
 }
-METRICS = sorted(f.name for f in fields(Metrics))
+METRICS = sorted(FIGURES)
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 WHOLE = """\

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -26,10 +27,11 @@ from scheduler.policies.co_serving import (
     SingleType,
     StaticSplit,
     ThresholdScaled,
-    burst_capacity,
 )
+from scheduler.policies.provision import sure_capacity
 from scheduler.simulate import simulate
 from scheduler.verify import verify_run
+from scheduler.verify.resilience import resilience_of
 
 HOUR_S = 3600.0
 SPAN_S = 6 * HOUR_S
@@ -86,31 +88,69 @@ def test_foresight_wastes_less_and_serves_no_less(problem: Problem) -> None:
     ours = played[CoScheduled]
     for other in (PeakProvisioned, ThresholdScaled):
         assert ours.waste_fraction < played[other].waste_fraction
-        assert ours.slo_attainment >= played[other].slo_attainment - 1e-9
+        assert ours.slo_attainment >= played[other].slo_attainment - 1e-4  # as it states
 
 
 def test_training_gives_way_before_the_peak(problem: Problem) -> None:
-    """Everything demanded is served, but for what comes before the first replica has loaded."""
+    """All but one in ten thousand are served, after the first replica has loaded."""
     service = problem.workload.services[0]
     run = simulate(problem, CoScheduled(), horizon_s=SPAN_S)
     lost = run.demanded[0] - run.served[0]
+    loading = float(service.demand_per_s[0]) * service.load_s
+    assert loading <= lost <= loading + 1e-4 * run.demanded[0]
+
+
+def with_service(problem: Problem, **changes: object) -> Problem:
+    service = replace(problem.workload.services[0], **changes)  # type: ignore[arg-type]
+    return replace(problem, workload=replace(problem.workload, services=(service,)))
+
+
+def test_steady_requests_need_no_line(problem: Problem) -> None:
+    steady = with_service(problem, arrivals="steady")
+    run = simulate(steady, CoScheduled(), horizon_s=SPAN_S)
+    service = steady.workload.services[0]
+    lost = run.demanded[0] - run.served[0]
     assert lost == pytest.approx(float(service.demand_per_s[0]) * service.load_s, rel=1e-6)
+    assert verify_run(steady, run) == []
 
 
-def test_headroom_grows_with_its_probability() -> None:
-    assert burst_capacity(10.0, 0.5) == pytest.approx(10.0)
-    assert burst_capacity(10.0, 0.99) > burst_capacity(10.0, 0.9) > 10.0
-    assert burst_capacity(0.0) == 0.0
-    # 100 requests expected in 10 s: the 97.7 % quantile is two deviations, 20 requests, above
-    assert burst_capacity(10.0, 0.97725, 10.0) == pytest.approx(12.0, rel=1e-3)
+@pytest.mark.parametrize("policy", ALL)
+def test_every_way_of_provisioning_keeps_what_a_service_asks(
+    problem: Problem, policy: type
+) -> None:
+    """With two spares and nodes that may fail, more is kept, and it is what was asked."""
+    failing = replace(problem.cluster.failures, node_mtbf_s=1e6, repair_s=3600.0)
+    service = problem.workload.services[0]
+    problem = with_service(problem, demand_per_s=0.2 * service.demand_per_s)  # one type has room
+    asked = with_service(problem, headroom_probability=0.99, spare_replicas=2, availability=0.999)
+    asked = replace(asked, cluster=replace(asked.cluster, failures=failing))
+    run = simulate(asked, policy(), horizon_s=SPAN_S)
+    assert verify_run(asked, run) == []
+    (kept,) = resilience_of(asked, run, since_s=900.0)
+    foreknowing = policy not in (ThresholdScaled, CoScheduledCausal)
+    least = 0.98 if foreknowing else 0.9  # a node that fails is made up for a load time later
+    assert kept.in_time >= least
+    assert kept.spared >= least
+    assert kept.available >= least
+    without = with_service(problem, headroom_probability=0.99)
+    (missed,) = resilience_of(asked, simulate(without, policy(), horizon_s=SPAN_S), since_s=900.0)
+    assert missed.spared <= kept.spared
 
 
-def test_headroom_holds_for_poisson_bursts() -> None:
-    rng = np.random.default_rng(1)
-    for rate in (3.0, 30.0):
-        counts = rng.poisson(rate * 10.0, 20_000)
-        within = (counts <= burst_capacity(rate, 0.95, 10.0) * 10.0).mean()
-        assert within == pytest.approx(0.95, abs=0.015)
+def test_sure_capacity_is_that_of_all_combinations_of_failures() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(30):
+        rates = {frozenset({n}): float(rng.integers(1, 5)) for n in range(int(rng.integers(1, 7)))}
+        up, probability = float(rng.uniform(0.8, 1.0)), float(rng.uniform(0.5, 0.999))
+        chances: dict[float, float] = {}
+        for fate in itertools.product((True, False), repeat=len(rates)):
+            stands = sum(r for r, kept in zip(rates.values(), fate, strict=True) if kept)
+            chance = float(np.prod([up if kept else 1 - up for kept in fate]))
+            chances[stands] = chances.get(stands, 0.0) + chance
+        best = max(
+            c for c in chances if sum(p for s, p in chances.items() if s >= c) >= probability - 1e-9
+        )
+        assert sure_capacity(rates, up, probability) == pytest.approx(best)
 
 
 def test_a_split_keeps_training_off_its_nodes(problem: Problem) -> None:
@@ -127,6 +167,44 @@ def test_a_single_type_serves_on_one_type(problem: Problem) -> None:
     run = simulate(problem, SingleType(), horizon_s=SPAN_S)
     modes = problem.service_modes[0]
     assert len({modes[r.mode].type_index for r in run.replicas}) == 1
+
+
+def test_gangs_are_brought_together(problem: Problem) -> None:
+    """Spread over nodes while the fleet was full, a gang goes where it is fast, once it pays."""
+    kinds = (
+        JobClass("gang", ProfilePhysics("speeds", "gang"), (4,)),
+        JobClass("one", ProfilePhysics("speeds", "one"), (1,)),
+    )
+    rng = np.random.default_rng(5)
+    count = 300
+    jobs = Jobs(
+        tuple(f"job-{i}" for i in range(count)),
+        (np.arange(count) % 8 > 0).astype(np.int64),
+        np.sort(rng.uniform(0, SPAN_S / 2, count)),
+        rng.lognormal(8.0, 0.8, count),
+        np.full(count, np.nan),
+        np.ones(count),
+        np.full(count, np.nan),
+        np.zeros(count, dtype=np.int64),
+    )
+    speeds = {
+        ("gang", name, 4, spread): rate
+        for name in ("a100-80gb-sxm", "v100-32gb-sxm")
+        for spread, rate in (("packed", 1.0), ("spread", 0.6))
+    } | {("one", name, 1, "packed"): 1.0 for name in ("a100-80gb-sxm", "v100-32gb-sxm")}
+    workload = replace(
+        problem.workload,
+        classes=kinds,
+        jobs=jobs,
+        profiles={**problem.workload.profiles, "speeds": Profile("speeds", speeds)},
+    )
+    gangs = build_problem(problem.cluster, workload)
+    ours, theirs = (simulate(gangs, p(), horizon_s=SPAN_S) for p in (CoScheduled, ThresholdScaled))
+    assert verify_run(gangs, ours) == []
+    slow = (Cause.COMMUNICATION,)
+    assert theirs.ledger.of(slow) > 0
+    assert ours.ledger.of(slow) < 0.5 * theirs.ledger.of(slow)
+    assert ours.ledger.of((Cause.PRODUCTIVE,)) > theirs.ledger.of((Cause.PRODUCTIVE,))
 
 
 def test_the_causal_forecast_knows_nothing_of_the_future(problem: Problem) -> None:

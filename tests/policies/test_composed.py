@@ -13,7 +13,7 @@ from scheduler.core.metrics import metrics_of
 from scheduler.core.problem import Group, Mode, Problem
 from scheduler.core.run import Run
 from scheduler.core.workload import JobClass, RunTimePhysics
-from scheduler.policies import known, make, names
+from scheduler.policies import known, make, names, nearest
 from scheduler.policies.ordered import ADMISSIONS, parse
 from scheduler.policies.orders import ORDERS, TIRESIAS_LIMITS
 from scheduler.policies.placements import PLACEMENTS
@@ -181,5 +181,14 @@ def test_names_are_read_and_refused() -> None:
         assert parse(wrong) is None
         assert known(wrong) == (wrong in names())
     assert known("las+preempt")
+    for wrong, near in (
+        ("srft+esy+wurst_fit", "srtf+easy+worst_fit"),
+        ("las+premept", "las+preempt"),
+        ("fifo+greedy+best-fit", "fifo+greedy+best_fit"),
+        ("xxxxxx+easy", ""),
+        ("srtf+easy+easi", ""),
+        ("srft", "srtf"),
+    ):
+        assert nearest(wrong) == near
     with pytest.raises(InputError, match="ORDER\\+ADMISSION\\+PLACEMENT"):
         make("srtf+soft")

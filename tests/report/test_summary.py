@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from scheduler.core.bounds import Bounds
 from scheduler.core.ledger import Cause, Ledger
-from scheduler.core.metrics import Metrics
+from scheduler.core.metrics import FIGURES, Metrics
 from scheduler.core.run import Violation
 from scheduler.execute import Cell, ReplayResult
 from scheduler.io import canonical_json
 from scheduler.report import compare_object, run_object, summarise
 
-METRICS = Metrics(**{f.name: 0 for f in fields(Metrics)})
+METRICS = Metrics(**dict.fromkeys(FIGURES, 0))
 
 
 def result(policy: str, seed: int, jct_s: float, busy: int = 60) -> ReplayResult:
@@ -82,6 +82,7 @@ def test_a_single_replay_has_no_interval() -> None:
         "difference": 1.0,
         "interval": None,
         "significant": False,
+        "p_value": None,
     }
     assert data[0]["seed"] == 7
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -190,7 +189,7 @@ def test_a_job_that_fits_nowhere_is_rejected_with_the_reason() -> None:
 def test_a_service_is_served_and_its_headroom_booked() -> None:
     service = Service(
         "chat", RunTimePhysics(), (1,),  # type: ignore[arg-type]
-        np.array([0.0, 100.0]), np.array([10.0, 2.0]), load_s=10.0, end_s=200.0,
+        np.array([0.0, 100.0]), np.array([10.0, 2.0]), load_s=10.0, end_s=200.0, arrivals="steady",
     )  # fmt: skip
     problem = one_pod(1, 4, (rigid("a"),), [1], [(0, 0.0, 300.0)])
     problem = dataclasses.replace(
@@ -205,40 +204,3 @@ def test_a_service_is_served_and_its_headroom_booked() -> None:
     used_s = 2 * (90 * 10 / 11 + 100 * 2 / 11)
     assert causes["headroom"] == pytest.approx(2 * 190 - used_s, abs=1e-3)
     assert causes["productive"] == pytest.approx(300.0 + used_s, abs=1e-3)
-
-
-@pytest.mark.parametrize("servers", [1, 3])
-def test_queueing_theory(servers: int) -> None:
-    """M/M/c waiting times lie within the band around Erlang's C formula."""
-    means = []
-    load, n = 0.7, 4000
-    for seed in range(12):
-        rng = np.random.default_rng(seed)
-        release = np.cumsum(rng.exponential(1 / (load * servers), n))
-        work = rng.exponential(1.0, n)
-        jobs = [(0, float(r), float(w)) for r, w in zip(release, work, strict=True)]
-        run = simulate(one_pod(1, servers, (rigid("a"),), [1], jobs), "fifo")
-        ended = np.array([run.finished_us[j] for j in range(n)]) / US_PER_S
-        means.append(float(np.mean((ended - release - work)[n // 10 :])))
-    offered = load * servers
-    last = offered**servers / math.factorial(servers) / (1 - load)
-    wait = last / (sum(offered**k / math.factorial(k) for k in range(servers)) + last)
-    expected = wait / (servers * (1 - load))
-    band = 2.58 * np.std(means, ddof=1) / math.sqrt(len(means)) * 1.4
-    assert np.mean(means) == pytest.approx(expected, abs=band)
-
-
-def test_queueing_theory_with_constant_work() -> None:
-    """M/D/1 waiting times lie within the band around the Pollaczek-Khinchine formula."""
-    means = []
-    load, n = 0.7, 4000
-    for seed in range(12):
-        release = np.cumsum(np.random.default_rng(seed).exponential(1 / load, n))
-        jobs = [(0, float(r), 1.0) for r in release]
-        run = simulate(one_pod(1, 1, (rigid("a"),), [1], jobs), "fifo")
-        ended = np.array([run.finished_us[j] for j in range(n)]) / US_PER_S
-        means.append(float(np.mean((ended - release - 1.0)[n // 10 :])))
-    expected = load / (2 * (1 - load))
-    # Student's 99.5 % point of 11 degrees of freedom: a 99 % band
-    band = 3.106 * np.std(means, ddof=1) / math.sqrt(len(means))
-    assert np.mean(means) == pytest.approx(expected, abs=band)

@@ -171,7 +171,10 @@ def random_problem(rng: np.random.Generator) -> Problem:
         demand = rng.uniform(0.5, 8.0, 3)
         end_s = None if rng.random() < 0.5 else 200.0
         service_modes = (_modes(rng, names, pools, widest, none=0.0),)
-        chat = Service("chat", RunTimePhysics(), (1,), times_s, demand, load_s=5.0, end_s=end_s)
+        chat = Service(
+            "chat", RunTimePhysics(), (1,), times_s, demand, load_s=5.0, end_s=end_s,
+            arrivals="steady",
+        )  # fmt: skip
         services = (replace(chat, replica=_sizes(service_modes[0])),)
     jobs = workload(
         tuple(classes),

@@ -180,7 +180,7 @@ class RandomMover:
         for s, modes in enumerate(view.problem.service_modes):
             if not view.services[s].ended and rng.random() < 0.5:
                 m = int(rng.integers(len(modes)))
-                placement = view.place(modes[m], "first")
+                placement = view.place_replica(s, m, "first")
                 if placement is not None:
                     view.start_replica(s, m, placement)
         for job in rng.permutation(sorted(view.waiting)).tolist():

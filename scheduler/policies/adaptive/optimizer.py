@@ -10,9 +10,11 @@ than once, because it also delays whoever needs the accelerators next.
   each job in each configuration, jobs one configuration at a time, accelerators by type); a
   fraction of the first weights keeps short jobs from starving.
 
-What T is depends on the information: ``exact``, the rest of the job, epoch by epoch; ``none``,
-its attained service (the time its work would have taken at its best), as for distributions of
-decreasing hazard, plus a constant for new jobs.
+What T is depends on the information: ``exact``, the rest of the job, epoch by epoch;
+``estimates``, what a predictor expects of the user's estimate, the jobs of the same application
+that have ended, and what the job has attained; ``none``, its attained service (the time its work
+would have taken at its best), as for distributions of decreasing hazard, plus a constant for new
+jobs.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import numpy as np
 
 from scheduler.core.workload import FloatArray
 from scheduler.physics.adaptive_tables import Config, Tables
+from scheduler.policies.adaptive.predicting import WorkPredictor
 from scheduler.policies.adaptive.view import AdaptiveView, JobState
 from scheduler.solver.best_configs import best_configs
 from scheduler.solver.least_makespan import makespan_prices
@@ -48,9 +51,11 @@ class Optimizer:
     tables : Tables
         Configurations, capacities and the lengths of epochs.
     information : str
-        ``exact`` or ``none``.
+        ``exact``, ``estimates`` or ``none``.
     objective : str
         ``mean_jct`` or ``makespan``.
+    predictor : WorkPredictor or None
+        Needed for ``estimates``.
     """
 
     name = "optimizer"
@@ -58,10 +63,17 @@ class Optimizer:
     rigid = False
 
     def __init__(
-        self, tables: Tables, *, information: str = "none", objective: str = "mean_jct"
+        self,
+        tables: Tables,
+        *,
+        information: str = "none",
+        objective: str = "mean_jct",
+        predictor: WorkPredictor | None = None,
     ) -> None:
         self._tables = tables
         self._exact = information == "exact"
+        self._predictor = predictor if information == "estimates" else None
+        self._running: dict[int, JobState] = {}
         self._fast = objective == "makespan"
         self._charged = RESTARTS_CHARGED[objective]
         self._needs = [config for config, _ in tables.configs]
@@ -71,6 +83,7 @@ class Optimizer:
     def decide(self, view: AdaptiveView) -> Mapping[int, Config]:
         """Return the configuration of each job served."""
         jobs = view.jobs
+        self._learn(view)
         if not jobs:
             return {}
         rest = np.array([self._remaining(view, s) for s in jobs])
@@ -82,6 +95,26 @@ class Optimizer:
             weight = prices + SHORT_JOBS * least * weight / weight.sum()
         chosen = best_configs(weight[:, None] / cost, self._needs, self._tables.capacity)
         return {s.job: self._needs[c] for s, c in zip(jobs, chosen, strict=True) if c >= 0}
+
+    def _learn(self, view: AdaptiveView) -> None:
+        """Tell the predictor of the jobs that have ended since the last round."""
+        if self._predictor is None:
+            return
+        running = {s.job: s for s in view.jobs}
+        for job, state in self._running.items():
+            if job not in running:
+                best = view.agents.goodputs(state).max(axis=0)
+                self._predictor.learn(state.application, self._attained(state, best))
+        self._running = running
+
+    def _attained(self, state: JobState, best: FloatArray) -> float:
+        """Return the seconds that a job's progress takes at its best."""
+        lengths = self._tables.lengths[state.application]
+        done = float((lengths[: state.epoch] / best[: state.epoch]).sum())
+        if state.epoch == len(lengths):
+            return done
+        start = float(lengths[: state.epoch].sum())
+        return done + max(state.progress - start, 0.0) / float(best[state.epoch])
 
     def _owed(self, view: AdaptiveView, state: JobState) -> FloatArray:
         """Return the seconds of restart still to be paid in each configuration."""
@@ -101,10 +134,12 @@ class Optimizer:
             left += self._later(state.application, goodput)[:, state.epoch + 1]
         else:
             best = goodput.max(axis=0)
-            start = ends[state.epoch - 1] if state.epoch else 0.0
-            done = self._tables.lengths[state.application][: state.epoch] / best[: state.epoch]
-            attained = done.sum() + (state.progress - start) / best[state.epoch]
-            left = (attained + NEW_JOB_S) * best[state.epoch] / here
+            attained = self._attained(state, best)
+            if self._predictor is None:
+                left_s = attained + NEW_JOB_S
+            else:
+                left_s = self._predictor.left_s(state.job, state.application, attained)
+            left = left_s * best[state.epoch] / here
         return np.asarray(np.maximum(left, 1.0), float)
 
     def _later(self, application: int, goodput: FloatArray) -> FloatArray:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.ledger import IDLE_CAUSES, Cause
 from scheduler.report.figures.drawing import GRID, SOFT, Drawing, colours
+from scheduler.report.figures.ecdf import ecdf
+from scheduler.report.figures.figure import Figure
 from scheduler.report.page import Contents
 from scheduler.report.waterfall import STEPS
 from scheduler.report.words import number, percent, time_unit
@@ -17,28 +18,6 @@ from scheduler.report.words import number, percent, time_unit
 WIDTH: Final = 460.0
 LEFT: Final = 110.0
 RIGHT: Final = 12.0
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A picture with its data.
-
-    Parameters
-    ----------
-    name : str
-        One of `FIGURES`.
-    drawing : Drawing
-        The picture.
-    columns : sequence of str
-        Names of the data's columns, with units.
-    rows : sequence
-        The data.
-    """
-
-    name: str
-    drawing: Drawing
-    columns: Sequence[str]
-    rows: Sequence[Sequence[object]]
 
 
 def figure_of(name: str, contents: Contents) -> Figure:
@@ -300,6 +279,7 @@ FIGURES: Final[Mapping[str, Callable[[Contents], Figure]]] = {
     "queue": queue,
     "schedule": schedule,
     "energy": energy,
+    "ecdf": ecdf,
 }
 """By name."""
 

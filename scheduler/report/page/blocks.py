@@ -40,6 +40,10 @@ class Block:
         Jobs that waited meanwhile and have a mode on this type, longest wait first.
     waiting_count : int
         How many there were.
+    unable : tuple of int
+        Jobs that waited meanwhile and have no mode on this type, longest wait first.
+    unable_count : int
+        How many there were.
     """
 
     pool: int
@@ -52,6 +56,22 @@ class Block:
     after: tuple[int, ...]
     waiting: tuple[int, ...]
     waiting_count: int
+    unable: tuple[int, ...] = ()
+    unable_count: int = 0
+
+    @property
+    def caused_by(self) -> tuple[tuple[int, ...], int]:
+        """Return the jobs whose wants the largest cause speaks of, and how many there were.
+
+        Where it is `incompatible`, those that waited and may not use the type; where nothing
+        waited (`no_demand`), none; else those that waited and may.
+        """
+        cause = self.causes[0][0] if self.causes else Cause.NO_DEMAND
+        if cause is Cause.NO_DEMAND:
+            return (), 0
+        if cause is Cause.INCOMPATIBLE and self.unable_count:
+            return self.unable, self.unable_count
+        return self.waiting, self.waiting_count
 
 
 def largest_blocks(
@@ -77,9 +97,8 @@ def largest_blocks(
         merged[key] = ([*nodes, node], sum_s + idle_s)
     largest = sorted(merged.items(), key=lambda item: (-item[1][1], item[0]))[:most]
     by_end, by_start = _neighbours(history)
-    classes = history.problem.workload.jobs.class_index.tolist()
     waits = np.array(
-        [(w.job, w.start_us, w.end_us, classes[w.job]) for w in history.waits], dtype=np.int64
+        [(w.job, w.start_us, w.end_us, w.key) for w in history.waits], dtype=np.int64
     ).reshape(-1, 4)
     return [
         Block(
@@ -157,20 +176,23 @@ def _causes(
 
 def _waiting(
     history: History, waits: IntArray, pool: int, start_us: int, end_us: int
-) -> tuple[tuple[int, ...], int]:
-    """Return who waited meanwhile and could use the type, the longest overlap first."""
+) -> tuple[tuple[int, ...], int, tuple[int, ...], int]:
+    """Return who waited meanwhile and could use the type, and who could not.
+
+    The longest overlap comes first. One of an array that has no turn yet may use nothing.
+    """
     kind = history.problem.pools[pool].type_index
-    able = np.array(
-        [
-            any(g.type_index == kind for m in modes for g in m.groups)
-            for modes in history.problem.modes
-        ],
-        dtype=bool,
-    )
+    modes_of = history.problem.modes
+    can = [any(g.type_index == kind for m in modes for g in m.groups) for modes in modes_of]
+    able = np.append(np.array(can, dtype=bool), False)  # the last stands for HELD_BACK
     if not len(waits):
-        return (), 0
+        return (), 0, (), 0
     overlap = np.minimum(waits[:, 2], end_us) - np.maximum(waits[:, 1], start_us)
-    chosen = np.flatnonzero((overlap > 0) & able[waits[:, 3]])
-    order = chosen[np.lexsort((waits[chosen, 0], -overlap[chosen]))]
-    jobs = list(dict.fromkeys(waits[order, 0].tolist()))
-    return tuple(jobs[:SHOWN_JOBS]), len(jobs)
+    may_use = able[np.minimum(waits[:, 3], len(modes_of))]
+    found: list[tuple[tuple[int, ...], int]] = []
+    for who in (may_use, ~may_use):
+        chosen = np.flatnonzero((overlap > 0) & who)
+        order = chosen[np.lexsort((waits[chosen, 0], -overlap[chosen]))]
+        jobs = list(dict.fromkeys(waits[order, 0].tolist()))
+        found.append((tuple(jobs[:SHOWN_JOBS]), len(jobs)))
+    return (*found[0], *found[1])

@@ -174,6 +174,7 @@ def policy_row(summary: Summary) -> dict[str, Any]:
             for name, row in summary.by_type.items()
         },
         "bounds": {n: _number(summary.bounds.get(n, math.nan)) for n in BOUNDS},
+        "bound_proof": summary.bound_proof,
         "gap": _number(summary.gap()),
         "against": plain(summary.against, NAME_LIMIT),
         "differences": {

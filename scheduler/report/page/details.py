@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from scheduler.core.job_figures import job_figures
+from scheduler.core.metrics import DISTRIBUTIONS
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run
 from scheduler.core.units import US_PER_S
@@ -47,12 +49,15 @@ class Details:
         Accelerator-seconds.
     queue : mapping of str to ndarray of float64, shape (bins,)
         Mean number of waiting jobs, and of accelerators that they ask for at least.
+    job_figures : mapping of str to ndarray of float64
+        By the names of `scheduler.core.metrics.DISTRIBUTIONS`: one figure per job.
     """
 
     data: Mapping[str, Any]
     bins: Bins
     by_type: FloatArray
     queue: Mapping[str, FloatArray] = field(default_factory=dict)
+    job_figures: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 def details_of(problem: Problem, run: Run, network: Network | None = None) -> Details:
@@ -109,7 +114,10 @@ def details_of(problem: Problem, run: Run, network: Network | None = None) -> De
         "rounds": rounds_of(problem, run, tick_us),
         "solver": {k: v if math.isfinite(v) else None for k, v in sorted(run.solver.items())},
     }
-    return Details(data, bins, by_type, queue)
+    each = job_figures(problem, run)
+    return Details(
+        data, bins, by_type, queue, {name: getattr(each, name) for name in DISTRIBUTIONS}
+    )
 
 
 def fleet_of(problem: Problem, network: Network) -> dict[str, Any]:

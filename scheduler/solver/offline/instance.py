@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -77,6 +77,15 @@ class Instance:
         By job, those that end before it starts.
     horizon : int
         By then some best schedule has ended, whatever the objective.
+    due : mapping of int to int
+        By job, the last tick at which it may end; jobs that are missing may end at any time.
+    owner : mapping of int to int
+        Where a job was cut into parts that run one after another: the job of each part. A
+        part is planned like a job of its own; one that is missing here is a job.
+    share : mapping of int to float
+        Work of each part.
+    inner : set of int
+        Parts that are not the last of their job.
     """
 
     problem: Problem
@@ -89,16 +98,32 @@ class Instance:
     drains: Mapping[int, tuple[Span, ...]]
     after: Mapping[int, tuple[int, ...]]
     horizon: int
+    due: Mapping[int, int] = field(default_factory=dict)
+    owner: Mapping[int, int] = field(default_factory=dict)
+    share: Mapping[int, float] = field(default_factory=dict)
+    inner: Set[int] = frozenset()
+
+    def job_of(self, unit: int) -> int:
+        """Return the job that a part belongs to; a job is its own."""
+        return self.owner.get(unit, unit)
+
+    def class_of(self, unit: int) -> int:
+        """Return the class of a job or part."""
+        return int(self.problem.workload.jobs.class_index[self.job_of(unit)])
+
+    def finals(self) -> tuple[int, ...]:
+        """Return the jobs, or their last parts: those whose end completes a job."""
+        return tuple(unit for unit in self.jobs if unit not in self.inner)
 
     def mode(self, job: int, index: int) -> Mode:
         """Return a mode of a job."""
-        return self.problem.modes[int(self.problem.workload.jobs.class_index[job])][index]
+        return self.problem.modes[self.class_of(job)][index]
 
     def choices(self, job: int, among: Set[int] | None = None) -> list[Choice]:
         """Return the ways to run a job, on all nodes or only on those of `among`."""
         lengths = self.lengths[job]
         found = []
-        for m, nodes in self.ways[int(self.problem.workload.jobs.class_index[job])]:
+        for m, nodes in self.ways[self.class_of(job)]:
             if m in lengths:
                 some = nodes if among is None else tuple(n for n in nodes if n in among)
                 if some:
@@ -106,17 +131,27 @@ class Instance:
         return found
 
     def allocations(self, plan: Mapping[int, Planned]) -> tuple[Allocation, ...]:
-        """Return a plan as allocations in whole microseconds, by (end, job)."""
-        problem = self.problem
+        """Return a plan as allocations in whole microseconds, by (end, job).
+
+        Of a job in parts, each but the last runs at full rate to its end, and the last does
+        what is left, so that it may end a microsecond or so before its tick.
+        """
+        left = dict(enumerate(self.problem.workload.jobs.work.tolist()))
         rows = []
-        for job, planned in plan.items():
-            c = int(problem.workload.jobs.class_index[job])
-            restart_us = us_from_s(problem.workload.classes[c].restart_s)
+        for unit, planned in sorted(plan.items(), key=lambda item: (item[1].start, item[0])):
+            job, mode = self.job_of(unit), self.mode(unit, planned.mode)
+            restart_us = us_from_s(self.problem.workload.classes[self.class_of(unit)].restart_s)
             start_us, end_us = planned.start * self.tick_us, planned.end * self.tick_us
-            work = float(problem.workload.jobs.work[job])
+            done = left[job]
+            if unit in self.owner:
+                run_us = end_us - start_us - restart_us
+                done = min(done, mode.rate * run_us / US_PER_S)
+                need_us = math.ceil(done / mode.rate * US_PER_S - 1e-6)
+                end_us = start_us + restart_us + max(1, need_us)
+            left[job] -= done
             place = planned.placement
             rows.append(
-                Allocation(job, planned.mode, start_us, end_us, restart_us, work, 0.0, place)
+                Allocation(job, planned.mode, start_us, end_us, restart_us, done, 0.0, place)
             )
         return tuple(sorted(rows, key=lambda a: (a.end_us, a.job)))
 
@@ -133,13 +168,15 @@ class Instance:
         return plan if len(plan) == len(self.jobs) else None
 
 
-def build_instance(problem: Problem) -> Instance:
+def build_instance(problem: Problem, *, meet_deadlines: bool = False) -> Instance:
     """Put a problem on ticks.
 
     Parameters
     ----------
     problem : Problem
         Without services; its random failures are left out.
+    meet_deadlines : bool
+        Whether no job may end after its deadline.
 
     Raises
     ------
@@ -173,7 +210,7 @@ def build_instance(problem: Problem) -> Instance:
         if len(reasons) > _SHOWN:
             lines.append(f"... and {len(reasons) - _SHOWN} more jobs that can never run")
         raise InfeasibleError("\n".join(lines))
-    return _on_ticks(problem, jobs, ways, lengths_us, after)
+    return _on_ticks(problem, jobs, ways, lengths_us, after, meet_deadlines)
 
 
 def duration_us(problem: Problem, job: int, mode: int) -> int:
@@ -271,6 +308,7 @@ def _on_ticks(
     ways: Mapping[int, tuple[tuple[int, tuple[int, ...]], ...]],
     lengths_us: Mapping[int, Mapping[int, int]],
     after: Mapping[int, tuple[int, ...]],
+    meet_deadlines: bool,
 ) -> Instance:
     columns = problem.workload.jobs
     release_us = {j: us_from_s(float(columns.release_s[j])) for j in jobs}
@@ -282,11 +320,13 @@ def _on_ticks(
         if span[0] != span[1]:
             windows[outage.kind].setdefault(index[outage.node], []).append(span)
     ends = [t for of in windows.values() for spans in of.values() for s in spans for t in s]
-    deadlines_us = [
-        us_from_s(t) for t in columns.deadline_s[list(jobs)].tolist() if not math.isnan(t)
-    ]
+    deadlines_us = {
+        j: us_from_s(float(columns.deadline_s[j]))
+        for j in jobs
+        if not math.isnan(columns.deadline_s[j])
+    }
     lengths = [length for of in lengths_us.values() for length in of.values()]
-    whole = [*release_us.values(), *(t for t in ends if t >= 0), *deadlines_us, *lengths]
+    whole = [*release_us.values(), *(t for t in ends if t >= 0), *deadlines_us.values(), *lengths]
     tick_us = int(np.gcd.reduce(np.array(whole, dtype=np.int64))) if whole else 1
     longest = sum(max(of.values()) for of in lengths_us.values())
     horizon = (max([0, *release_us.values(), *ends]) + longest) // tick_us
@@ -308,4 +348,5 @@ def _on_ticks(
         on_ticks("drain"),
         after,
         horizon,
+        {j: at // tick_us for j, at in deadlines_us.items()} if meet_deadlines else {},
     )

@@ -4,7 +4,9 @@ Each way to run a job is an optional interval. A gang's slots on a node are inte
 so that fragmentation is inside the model; every node is a cumulative resource, a node that is
 down is full. A cumulative per accelerator type adds nothing new but helps the bound.
 
-Quotas, reservations, host resources, affinity and power caps are left out. The bound holds
+Quotas are kept as far as they hold at every instant: a tenant that may not borrow never holds
+more than its quota, one that may no more than it may borrow. Reservations, host resources,
+affinity and power caps are left out. The bound holds
 with them, since they only forbid; whether a plan keeps to them is the verifier's to say.
 """
 
@@ -13,25 +15,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Final
 
 from scheduler.core.problem import Group
 from scheduler.core.run import Placement, Status
-from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.solver.offline.instance import Choice, Instance, Planned, node_types
-from scheduler.solver.offline.objectives import added_w, idle_w
-
-_TOP: Final = 1 << 58
-"""Largest objective on integers; CP-SAT needs some room above it."""
-
-_TOP_ENERGY: Final = 1 << 53
-"""The same where joules are scaled freely: what doubles, and so its LP, count exactly."""
+from scheduler.solver.offline.terms import cost_of, smooth_cost
 
 _QUICK_RESTARTS: Final = 5
 """CP-SAT's PORTFOLIO_WITH_QUICK_RESTART_SEARCH."""
 
-EXACT: Final = ("mean_jct", "makespan")
+EXACT: Final = ("mean_jct", "makespan", "throughput")
 """Objectives without coefficients to round."""
 
 
@@ -51,6 +45,8 @@ class Limits:
         Wall-clock limit; None: none, which a repeatable answer needs.
     bound_first : bool
         Whether to raise the bound rather than to lower the objective.
+    first_only : bool
+        Whether any plan will do.
     """
 
     deterministic_time: float
@@ -58,6 +54,7 @@ class Limits:
     seed: int = 0
     seconds: float | None = None
     bound_first: bool = False
+    first_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ class ModelAnswer:
 
 
 @dataclass(slots=True)
-class _Picked:
+class Picked:
     """A choice in the model: whether it is taken, and its slots by (group, node)."""
 
     choice: Choice
@@ -109,6 +106,13 @@ class OfflineModel:
         Last tick for an end.
     among : set of int or None
         Nodes to choose from; None: all.
+    kept : sequence of (str, float)
+        Objectives whose loss must not be above a value.
+    uncapped : set of int
+        Types of which there is no lack, to see what is in conflict with their capacity.
+    busy : mapping of int to sequence of (int, int, int) or None
+        By node, what is in use from when to when by the fixed jobs and by being down; None:
+        found here.
     """
 
     def __init__(
@@ -119,6 +123,9 @@ class OfflineModel:
         fixed: Mapping[int, Planned],
         horizon: int,
         among: Set[int] | None = None,
+        kept: Sequence[tuple[str, float]] = (),
+        uncapped: Set[int] = frozenset(),
+        busy: Mapping[int, Sequence[tuple[int, int, int]]] | None = None,
     ) -> None:
         from ortools.sat.python import cp_model
 
@@ -129,19 +136,28 @@ class OfflineModel:
         self.fixed = fixed
         self.horizon = horizon
         self.among = among
+        self.uncapped = uncapped
+        self.busy = busy
         self.types = node_types(instance.problem)
         self.start: dict[int, Any] = {}
         self.end: dict[int, Any] = {}
-        self.picks: dict[int, list[_Picked]] = {}
+        self.last: Any = None
+        self.picks: dict[int, list[Picked]] = {}
+        self._loads: dict[tuple[int, int, int], Any] = {}
         self._on_node: dict[int, list[tuple[Any, Any]]] = {}
         self._on_type: dict[int, list[tuple[Any, int]]] = {}
+        self._of_tenant: dict[int, list[tuple[int, Any, int]]] = {}
         for job in self.jobs:
             self._add_job(job)
         self._add_capacity()
         self._add_order()
-        self.last: Any = None
-        self.unit, self.constant, self.cost = self._cost(objective)
-        self.model.minimize(self.cost)
+        self.cost = cost_of(self, objective)
+        for name, most in kept:
+            self.keep(name, most)
+        window = bool(fixed)
+        self.model.minimize(
+            smooth_cost(self, objective, self.cost) if window else self.cost.expression
+        )
 
     # --- variables and constraints -------------------------------------------------
 
@@ -151,18 +167,20 @@ class OfflineModel:
         shortest = min(c.duration for c in choices)
         first = instance.release[job]
         self.start[job] = start = model.new_int_var(first, self.horizon - shortest, "")
-        self.end[job] = end = model.new_int_var(first + shortest, self.horizon, "")
+        latest = min(self.horizon, instance.due.get(job, self.horizon))
+        latest = max(latest, first + shortest - 1)  # below what can be: infeasible, not malformed
+        self.end[job] = end = model.new_int_var(first + shortest - 1, latest, "")
         picks = []
         for choice in choices:
             taken = model.new_bool_var("")
             interval = model.new_optional_fixed_size_interval_var(start, choice.duration, taken, "")
-            picked = _Picked(choice, taken, {}, {})
+            picked = Picked(choice, taken, {}, {})
             self._add_slots(job, picked, interval)
             picks.append(picked)
         model.add_exactly_one([p.taken for p in picks])
         model.add(end == start + sum(p.choice.duration * p.taken for p in picks))
         self.picks[job] = picks
-        by_mode: dict[int, list[_Picked]] = {}
+        by_mode: dict[int, list[Picked]] = {}
         for p in picks:
             by_mode.setdefault(p.choice.mode, []).append(p)
         for m, some in by_mode.items():
@@ -171,10 +189,14 @@ class OfflineModel:
                 model.add(sum(p.taken for p in some) == held)
             length = some[0].choice.duration
             interval = model.new_optional_fixed_size_interval_var(start, length, held, "")
+            tenant = int(instance.problem.workload.jobs.tenant_index[instance.job_of(job)])
             for group in instance.mode(job, m).groups:
                 self._on_type.setdefault(group.type_index, []).append((interval, group.count))
+                self._of_tenant.setdefault(tenant, []).append(
+                    (group.type_index, interval, group.count)
+                )
 
-    def _add_slots(self, job: int, picked: _Picked, interval: Any) -> None:
+    def _add_slots(self, job: int, picked: Picked, interval: Any) -> None:
         """Say how many slots of each group lie on which node."""
         mode = self.instance.mode(job, picked.choice.mode)
         if mode.level == 0:
@@ -196,7 +218,7 @@ class OfflineModel:
                 here = [var for (k, _), var in slots.items() if k == g]
                 self.model.add(sum(here) == wanted * picked.taken)
             for n in mine:
-                load = self._load(picked, g, n, group)
+                load = self.load(picked, g, n, group)
                 if load is not None:
                     self._on_node.setdefault(n, []).append((interval, load))
                     if n in self.instance.drains:
@@ -204,16 +226,19 @@ class OfflineModel:
                         self.model.add(load <= nodes[n].count * used)
                         self._bar_drains(job, n, used)
 
-    def _load(self, picked: _Picked, g: int, node: int, group: Group) -> Any:
+    def load(self, picked: Picked, g: int, node: int, group: Group) -> Any:
         """Return what a group holds on a node, which a cumulative wants as one variable."""
         whole, rest = picked.whole.get((g, node)), picked.rest.get((g, node))
         if whole is None:
             return None if rest is None else group.count % group.per_node * rest
         if rest is None:
             return group.per_node * whole
-        load = self.model.new_int_var(0, self.instance.problem.cluster.nodes[node].count, "")
-        self.model.add(load == group.per_node * whole + group.count % group.per_node * rest)
-        return load
+        key = id(picked), g, node
+        if key not in self._loads:
+            load = self.model.new_int_var(0, self.instance.problem.cluster.nodes[node].count, "")
+            self.model.add(load == group.per_node * whole + group.count % group.per_node * rest)
+            self._loads[key] = load
+        return self._loads[key]
 
     def _bar_drains(self, job: int, node: int, used: Any) -> None:
         for a, b in self.instance.drains.get(node, ()):
@@ -222,28 +247,71 @@ class OfflineModel:
 
     def _add_capacity(self) -> None:
         model, problem = self.model, self.instance.problem
-        held: dict[int, list[tuple[int, int, int]]] = {}
-        for planned in self.fixed.values():
-            place = planned.placement
-            for n, count in zip(place.nodes, place.counts, strict=True):
-                if n in self._on_node:
-                    held.setdefault(n, []).append((planned.start, planned.end, count))
+        busy = self._busy() if self.busy is None else self.busy
         for n, rows in sorted(self._on_node.items()):
             size = problem.cluster.nodes[n].count
             intervals, loads = [i for i, _ in rows], [load for _, load in rows]
-            # down and held at once cannot be; overlapping windows of one node are one
-            for a, b in _union(self.instance.downs.get(n, ())):
-                intervals.append(model.new_fixed_size_interval_var(a, b - a, ""))
-                loads.append(size)
-            for a, b, count in held.get(n, ()):
+            for a, b, count in busy.get(n, ()):
                 intervals.append(model.new_fixed_size_interval_var(a, b - a, ""))
                 loads.append(count)
-            model.add_cumulative(intervals, loads, size)
+            if self.types[n] not in self.uncapped:
+                model.add_cumulative(intervals, loads, size)
+        self._add_quotas()
         if self.fixed:
             return  # a window does not need the bound
         for t, some in sorted(self._on_type.items()):
+            if t in self.uncapped:
+                continue
             size = problem.capacity()[t]
             model.add_cumulative([i for i, _ in some], [count for _, count in some], size)
+
+    def _busy(self) -> dict[int, list[tuple[int, int, int]]]:
+        """Return what is in use of each node; down and held at once cannot be."""
+        busy: dict[int, list[tuple[int, int, int]]] = {}
+        for n, spans in self.instance.downs.items():
+            size = self.instance.problem.cluster.nodes[n].count
+            busy[n] = [(a, b, size) for a, b in _union(spans)]
+        for planned in self.fixed.values():
+            place = planned.placement
+            for n, count in zip(place.nodes, place.counts, strict=True):
+                busy.setdefault(n, []).append((planned.start, planned.end, count))
+        return busy
+
+    def _add_quotas(self) -> None:
+        """Keep what a tenant holds within its quota and what it may borrow."""
+        problem = self.instance.problem
+        rules = {t.tenant: t for t in problem.workload.tenancies}
+        names = {name.casefold(): t for t, name in enumerate(problem.types)}
+        for tenant, rows in sorted(self._of_tenant.items()):
+            rule = rules.get(problem.workload.tenants[tenant])
+            if rule is None or rule.borrow is None:
+                continue
+            known = {names[k.casefold()]: q for k, q in rule.quota.items() if k.casefold() in names}
+            limits = [({t}, quota) for t, quota in sorted(known.items())]
+            if rule.total is not None:
+                limits.append((set(range(len(problem.types))), rule.total))
+            for types, quota in limits:
+                held = [(i, count) for t, i, count in rows if t in types]
+                held += self._held_by(tenant, types)
+                if held:
+                    self.model.add_cumulative(
+                        [i for i, _ in held], [count for _, count in held], quota + rule.borrow
+                    )
+
+    def _held_by(self, tenant: int, types: Set[int]) -> list[tuple[Any, int]]:
+        """Return what fixed jobs of a tenant hold of some types."""
+        found = []
+        owners = self.instance.problem.workload.jobs.tenant_index
+        for unit, planned in self.fixed.items():
+            if int(owners[self.instance.job_of(unit)]) != tenant or planned.start >= self.horizon:
+                continue
+            groups = self.instance.mode(unit, planned.mode).groups
+            count = sum(g.count for g in groups if g.type_index in types)
+            if count:
+                length = planned.end - planned.start
+                span = self.model.new_fixed_size_interval_var(planned.start, length, "")
+                found.append((span, count))
+        return found
 
     def _add_order(self) -> None:
         for job, needed in self.instance.after.items():
@@ -256,68 +324,47 @@ class OfflineModel:
 
     # --- objective -----------------------------------------------------------------
 
-    def _cost(self, name: str) -> tuple[float, float, Any]:
-        """Return (unit, constant, expression): the objective is at least unit * it + constant.
-
-        Equal where no coefficient had to be rounded down.
-        """
-        columns = self.instance.problem.workload.jobs
-        tick_s = self.instance.tick_us / US_PER_S
-        release = self.instance.release
-        if name == "makespan":
-            every = [*self.jobs, *self.fixed]
-            first = min(release[j] for j in every)
-            return tick_s, -first * tick_s, self._last_end()
-        if name == "energy":
-            return self._energy()
-        if name == "tardiness":
-            due = [j for j in self.instance.jobs if not math.isnan(columns.deadline_s[j])]
-            late = [self._lateness(j) for j in self.jobs if j in set(due)]
-            return tick_s / max(1, len(due)), 0.0, sum(late) if late else 0 * self._last_end()
-        exact = {
-            j: Fraction(1) if name == "mean_jct" else Fraction(repr(float(columns.weight[j])))
-            for j in self.instance.jobs
-        }
-        total = sum(exact.values(), Fraction(0))
-        most = Fraction(_TOP, max(1, self.horizon * len(self.jobs))) / max(exact.values())
-        scale = min(most, Fraction(math.lcm(*(w.denominator for w in exact.values()))))
-        whole = {j: math.floor(exact[j] * scale) for j in self.jobs}
-        unit = float(Fraction(self.instance.tick_us, US_PER_S) / scale / total)
-        spans = [whole[j] * (self.end[j] - release[j]) for j in self.jobs]
-        return unit, 0.0, sum(spans)
-
-    def _last_end(self) -> Any:
+    def last_end(self) -> Any:
+        """Return the variable of the last end of all jobs."""
         if self.last is None:
             self.last = self.model.new_int_var(0, self.horizon, "")
             known = max((p.end for p in self.fixed.values()), default=0)
             self.model.add_max_equality(self.last, [*self.end.values(), known])
         return self.last
 
-    def _lateness(self, job: int) -> Any:
-        due_us = us_from_s(float(self.instance.problem.workload.jobs.deadline_s[job]))
-        late = self.model.new_int_var(0, self.horizon, "")
-        self.model.add_max_equality(late, [0, self.end[job] - due_us // self.instance.tick_us])
-        return late
+    def inside(
+        self, unit: int, picked: Picked, points: Sequence[int], values: Sequence[int]
+    ) -> Any:
+        """Return a variable at least a function of the start, linear between `points`.
 
-    def _energy(self) -> tuple[float, float, Any]:
-        problem, instance = self.instance.problem, self.instance
-        tick_s = instance.tick_us / US_PER_S
-        last = self._last_end()
-        terms: list[tuple[float, Any, int]] = []  # joules each, variable, its most
-        idle = idle_w(problem)
-        terms.append((math.fsum(idle) * tick_s, last, self.horizon))
-        for n, spans in instance.downs.items():
-            for a, b in _union(spans):
-                until = [self.model.new_int_var(0, self.horizon + 1, "") for _ in range(2)]
-                for var, at in zip(until, (a, b), strict=True):
-                    self.model.add_min_equality(var, [last, at])
-                terms.append((-idle[n] * tick_s, until[1] - until[0], self.horizon))
-        for job in self.jobs:
-            for p in self.picks[job]:
-                extra_w = added_w(problem, instance.mode(job, p.choice.mode))
-                terms.append((extra_w * p.choice.duration * tick_s, p.taken, 1))
-        unit = math.fsum(abs(w) * most for w, _, most in terms) / _TOP_ENERGY or 1.0
-        return unit, 0.0, sum(math.floor(w / unit) * var for w, var, _ in terms)
+        Slopes are whole; the function counts where the choice is taken.
+        """
+        height = self.model.new_int_var(0, max(values), "")
+        pieces = []
+        for a, b, u, v in zip(points, points[1:], values, values[1:], strict=False):
+            here = self.model.new_bool_var("")
+            pieces.append(here)
+            self.model.add_linear_constraint(self.start[unit], a, b).only_enforce_if(here)
+            line = u + (v - u) // (b - a) * (self.start[unit] - a)
+            self.model.add(height >= line).only_enforce_if(here)
+        if pieces:
+            self.model.add_exactly_one([*pieces, ~picked.taken])
+        else:
+            self.model.add(height >= values[0] * picked.taken)
+        return height
+
+    def product(self, load: Any, kept: Any, node: int, most: int) -> Any:
+        """Return the product of what is held on a node and for how long."""
+        size = self.instance.problem.cluster.nodes[node].count
+        found = self.model.new_int_var(0, size * most, "")
+        self.model.add_multiplication_equality(found, [load, kept])
+        return found
+
+    def keep(self, name: str, most: float) -> None:
+        """Let no plan in that has a larger loss `name`, but for rounding."""
+        cost = cost_of(self, name)
+        top = math.floor((most - cost.constant) / cost.unit * (1 + 1e-12)) + 1
+        self.model.add(cost.expression <= top)
 
     # --- answer --------------------------------------------------------------------
 
@@ -340,9 +387,9 @@ class OfflineModel:
 
     def at_least(self, value: float) -> None:
         """Add a proved bound, where the objective is exact on integers."""
-        least = math.floor((value * (1 - 1e-12) - self.constant) / self.unit * (1 - 1e-12))
-        if least > 0:
-            self.model.add(self.cost >= least)
+        least = (value * (1 - 1e-12) - self.cost.constant) / self.cost.unit * (1 - 1e-12)
+        if least >= 1:
+            self.model.add(self.cost.expression >= math.floor(least))
 
     def solve(self, limits: Limits) -> ModelAnswer:
         """Solve within the limits; the same answer every time with one worker and no seconds."""
@@ -354,6 +401,7 @@ class OfflineModel:
         kind = type(solver.parameters.search_branching)  # an int or an enum, by version
         solver.parameters.search_branching = kind(_QUICK_RESTARTS)
         solver.parameters.use_objective_lb_search = limits.bound_first
+        solver.parameters.stop_after_first_solution = limits.first_only
         if limits.seconds is None:
             solver.parameters.max_deterministic_time = max(1e-3, limits.deterministic_time)
         else:
@@ -362,7 +410,7 @@ class OfflineModel:
         if status == self.cp.MODEL_INVALID:
             raise AssertionError(self.model.validate())
         spent = float(solver.response_proto.deterministic_time)
-        bound = solver.best_objective_bound * self.unit + self.constant
+        bound = solver.best_objective_bound * self.cost.unit + self.cost.constant
         if status == self.cp.INFEASIBLE:
             return ModelAnswer(None, math.inf, Status.INFEASIBLE, spent)
         if status not in (self.cp.OPTIMAL, self.cp.FEASIBLE):

@@ -1,5 +1,5 @@
 """The plan: a linear program over time whose value is a bound and whose duals are prices."""
 
-from scheduler.solver.plan.bound import Plan, plan_bound, plan_jobs
+from scheduler.solver.plan.bound import Plan, plan_all, plan_bound, plan_jobs, priced_bound
 
-__all__ = ["Plan", "plan_bound", "plan_jobs"]
+__all__ = ["Plan", "plan_all", "plan_bound", "plan_jobs", "priced_bound"]

@@ -19,7 +19,7 @@ International Transactions in Operational Research 4(2), 1997.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -30,21 +30,46 @@ from scheduler.core.bounds import Bounds, lower_bounds
 from scheduler.core.problem import Problem
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.core.workload import FloatArray, IntArray
-from scheduler.solver.plan.groups import Buckets, Groups, coarser, cut_time, group_jobs, supply_of
+from scheduler.solver.plan.groups import (
+    Buckets,
+    Groups,
+    coarser,
+    cut_time,
+    group_jobs,
+    supply,
+    supply_of,
+)
 from scheduler.solver.plan.proof import proved_value
 from scheduler.solver.plan.resources import (
     ClassTable,
+    PowerRow,
     class_tables,
     requests,
     service_tables,
     usable_rows,
 )
-from scheduler.solver.plan.schedules import Cheapest, cheapest_schedules, cheapest_service
+from scheduler.solver.plan.schedules import (
+    Cheapest,
+    cheapest_schedules,
+    cheapest_service,
+    least_costs,
+)
 from scheduler.solver.plan.starting import first_prices
 
 BUCKETS: Final = 48
-ROUNDS: Final = 30
+ROUNDS: Final = 12
 """Rounds of column generation, at most."""
+
+COARSE_BUCKETS: Final = 12
+COARSE_ROUNDS: Final = 12
+"""A plan of few buckets, whose LPs are small, finds the prices that a finer one starts from."""
+
+STAGED: Final = 32
+"""Buckets from which on there is a coarser plan first."""
+
+CARRIED_REACH: Final = 0.2
+CARRIED_SCALES: Final = (1.0, 0.9, 1.1)
+"""Room around the prices of a coarser plan, and multiples of them for the first columns."""
 
 SLACK: Final = 1.2
 """How much longer than the area of all work the priced time is."""
@@ -74,6 +99,15 @@ EDGE: Final = 1e-6
 
 FIRST_SCALES: Final = (1.0, 0.8)
 """Multiples of first prices that the first columns come from."""
+
+SCALE_STEPS: Final = (0.2, 0.05)
+"""Of the search for the best multiple of a plan's prices for other work."""
+
+MOST_SCALINGS: Final = 4
+
+FROM_LAST_BASIS: Final = "use_preprocessing: false use_scaling: false"
+FROM_SCRATCH: Final = "use_preprocessing: true use_scaling: true"
+"""GLOP's parameters: columns only come in, so that each LP starts from the last one's basis."""
 
 _TRIES: Final = 40
 
@@ -134,9 +168,74 @@ def plan_bound(
     plan = plan_jobs(
         problem, index, work_of, weight, buckets=buckets, rounds=rounds, serving=serving
     )
+    return _better(problem, index, plan.value, least)
+
+
+def plan_all(problem: Problem, *, buckets: int = BUCKETS, rounds: int = ROUNDS) -> Plan:
+    """Return a plan of all jobs that have a mode, with their nominal work, each counting alike."""
+    index, work = _counted(problem, None, None)
+    return plan_jobs(problem, index, work, np.ones(len(work)), buckets=buckets, rounds=rounds)
+
+
+def priced_bound(
+    problem: Problem,
+    plan: Plan,
+    work: Sequence[float] | None = None,
+    jobs: Sequence[int] | None = None,
+) -> Bounds:
+    """Return what the prices of a plan prove of other work of the same jobs, or of some of them.
+
+    The work of a replay differs from the nominal work that was planned by its noise, and so do
+    the best prices from the plan's. Any prices prove a bound; these are scaled to where they
+    prove most.
+
+    Parameters
+    ----------
+    problem, work, jobs
+        As for `lower_bounds`, whose bounds these are never less than.
+    plan : Plan
+        Of all jobs of the problem, by `plan_all`.
+    """
+    least = lower_bounds(problem, work, jobs)
+    if not least.jobs:
+        return least
+    index, work_of = _counted(problem, work, jobs)
+    groups = group_jobs(problem, index, work_of, np.ones(len(work_of)))
+    groups = coarser(groups, MOST_GROUPS)
+    power = usable_rows(problem)
+    tables = class_tables(problem, power)
+    cut = Buckets(plan.edges_s, supply(problem, plan.edges_s, power))
+    prices = _scaled(plan.prices, groups, tables, cut)
+    return _better(problem, index, proved_value(groups, tables, cut, prices), least)
+
+
+def _scaled(
+    prices: FloatArray, groups: Groups, tables: list[ClassTable], cut: Buckets
+) -> FloatArray:
+    """Return the multiple of prices that proves most: what they prove is concave along it."""
+
+    def worth(scale: float) -> float:
+        cost = least_costs(groups, tables, cut, scale * prices)
+        return float((groups.count * cost).sum() - scale * (prices * cut.supply).sum())
+
+    best, most = 1.0, worth(1.0)
+    for step in SCALE_STEPS:
+        for factor in (1.0 - step, 1.0 + step):
+            for _ in range(MOST_SCALINGS):
+                found = worth(best * factor)
+                if found <= most:
+                    break
+                best, most = best * factor, found
+    return best * prices
+
+
+def _better(problem: Problem, index: IntArray, value: Fraction, least: Bounds) -> Bounds:
+    """Return the bounds, the better one of mean completion time, and say which it is."""
     releases = sum(Fraction(us_from_s(t), US_PER_S) for t in problem.workload.jobs.release_s[index])
-    mean_s = float((plan.value - releases) / len(index)) - 1 / US_PER_S
-    return Bounds(max(least.mean_jct_s, mean_s), least.makespan_s, least.jobs)
+    mean_s = float((value - releases) / len(index)) - 1 / US_PER_S
+    if mean_s <= least.mean_jct_s:
+        return least
+    return replace(least, mean_jct_s=mean_s, proof="plan")
 
 
 def _counted(
@@ -184,17 +283,36 @@ def plan_jobs(
     capacity = np.array([*problem.capacity(), *(row.room_w for row in power)], dtype=np.float64)
     last_s = _about_last(problem, capacity, groups, tables)
     cut = cut_time(problem, groups, last_s, buckets, power)
-    served = []
-    if serving:
-        every = zip(service_tables(problem, power), problem.workload.services, strict=True)
-        served = [(t, requests(problem, s, cut.edges_s)) for t, s in every if len(t.rates)]
-    search = _Search(groups, tables, cut, served)
-    search.begin(_carried(start, cut) if start is not None else None)
-    done = 1
-    while search.step() and done < rounds:
-        done += 1
+    served = _served(problem, power, cut) if serving else []
+    if start is None and buckets >= STAGED:
+        few = cut_time(problem, groups, last_s, COARSE_BUCKETS, power)
+        coarse = _Search(groups, tables, few, _served(problem, power, few) if serving else [])
+        coarse.begin(None)
+        done = coarse.run(min(rounds, COARSE_ROUNDS))
+        search = _Search(groups, tables, cut, served)
+        search.refine(_smoothed(coarse.best, few, cut))
+    else:
+        done = 0
+        search = _Search(groups, tables, cut, served)
+        search.begin(_carried(start, cut) if start is not None else None)
+    done += search.run(rounds)
     value = proved_value(groups, tables, cut, search.best, served)
     return Plan(cut.edges_s, search.best, value, search.lp_value, done)
+
+
+def _served(
+    problem: Problem, power: Sequence[PowerRow], cut: Buckets
+) -> list[tuple[ClassTable, FloatArray]]:
+    """Return replicas and requests of the services that can be served at all."""
+    every = zip(service_tables(problem, power), problem.workload.services, strict=True)
+    return [(t, requests(problem, s, cut.edges_s)) for t, s in every if len(t.rates)]
+
+
+def _smoothed(prices: FloatArray, few: Buckets, cut: Buckets) -> FloatArray:
+    """Return prices of few buckets on finer ones, as straight lines between their middles."""
+    middle = (few.edges_s[1:] + few.edges_s[:-1]) / 2
+    fine = np.linspace(cut.edges_s[:-1], cut.edges_s[1:], 9)
+    return np.stack([np.interp(fine, middle, row).mean(axis=0) for row in prices])
 
 
 def _about_last(
@@ -247,6 +365,7 @@ class _Search:
         self.ready_value = float((groups.count * groups.weight * groups.ready_s).sum())
         self.optimal = pywraplp.Solver.OPTIMAL
         self.solver: Any = pywraplp.Solver.CreateSolver("GLOP")
+        self.solver.SetSolverSpecificParametersAsString(FROM_LAST_BASIS)
         self.unit = max(
             1.0, float(np.median(groups.weight)) * float(cut.edges_s[-1] - cut.edges_s[0])
         )
@@ -302,11 +421,29 @@ class _Search:
         for g, cost in enumerate((found.cost - held).tolist()):
             self._column(g, cost, found.usage[g])
 
-    def begin(self, start: FloatArray | None) -> None:
-        """Price at first prices or the last plan's, at a multiple of them, and at nothing."""
+    def _set_floor(self) -> list[FloatArray]:
         shapes = first_prices(self.groups, self.tables, self.cut)
         self.floor = FLOOR * np.max(shapes, axis=0)
         self.floor = np.maximum(self.floor, FLOOR * self.floor.max(axis=0))
+        return shapes
+
+    def refine(self, start: FloatArray) -> None:
+        """Price at the prices of a coarser plan and near them."""
+        self._set_floor()
+        self.reach[:] = CARRIED_REACH
+        for scale in CARRIED_SCALES:
+            self.add(*self.price(scale * start))
+
+    def run(self, rounds: int) -> int:
+        """Take steps until the plan has converged; return how many."""
+        done = 1
+        while self.step() and done < rounds:
+            done += 1
+        return done
+
+    def begin(self, start: FloatArray | None) -> None:
+        """Price at first prices or the last plan's, at a multiple of them, and at nothing."""
+        shapes = self._set_floor()
         for shape in shapes if start is None else [start]:
             for scale in FIRST_SCALES:
                 self.add(*self.price(scale * shape))
@@ -315,7 +452,7 @@ class _Search:
     def step(self) -> bool:
         """Solve the LP with prices in a box around the best, and price there; whether to go on."""
         self._set_box()
-        if self.solver.Solve() != self.optimal:
+        if self.solver.Solve() != self.optimal and not self._solved_from_scratch():
             return False
         value = self.solver.Objective().Value() * self.unit
         duals = np.array([row.dual_value() for row in self.rows]).reshape(self.width.shape)
@@ -336,6 +473,10 @@ class _Search:
         else:
             self.reach *= SHRINK
         return True
+
+    def _solved_from_scratch(self) -> bool:
+        self.solver.SetSolverSpecificParametersAsString(FROM_SCRATCH)
+        return bool(self.solver.Solve() == self.optimal)
 
     def _taken(self, variables: list[Any]) -> NDArray[np.bool_]:
         found = np.array([variable.solution_value() for variable in variables])

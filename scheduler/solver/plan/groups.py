@@ -140,12 +140,17 @@ def cut_time(
     widening = first_s + span_s * (np.exp(WIDENING * steps) - 1.0) / (np.exp(WIDENING) - 1.0)
     cuts = np.quantile(instants, np.linspace(0.0, 1.0, by_release), method="nearest")
     edges = np.unique(np.concatenate([widening, cuts[cuts < widening[-1]]]))
-    watts = np.array([row.room_w for row in power])
-    return Buckets(edges, np.vstack([supply_of(problem, edges), np.outer(watts, np.diff(edges))]))
+    return Buckets(edges, supply(problem, edges, power))
 
 
 WIDENING: Final = 2.0
 """Logarithm of the last bucket's width over the first's."""
+
+
+def supply(problem: Problem, edges_s: FloatArray, power: Sequence[PowerRow]) -> FloatArray:
+    """Return accelerator-seconds of each type, then joules of each power row, by bucket."""
+    watts = np.array([row.room_w for row in power])
+    return np.vstack([supply_of(problem, edges_s), np.outer(watts, np.diff(edges_s))])
 
 
 def supply_of(problem: Problem, edges: FloatArray) -> FloatArray:

@@ -63,11 +63,11 @@ def proved_value(
     rounded = np.ldexp(whole.astype(np.float64), -scale)  # at most 41 bits: exact
     supply = _ceil(buckets.supply, _TIME_BITS)
     total = Fraction(-int((whole * supply).sum()), _power(scale + _TIME_BITS))
-    for g, margin in enumerate(margins(groups, tables, buckets, rounded)):
-        table = tables[int(groups.class_index[g])]
-        work, weight = float(groups.work[g]), float(groups.weight[g])
-        least = _least_cost(table, work, weight, whole, scale, margin)
-        total += int(groups.count[g]) * least
+    for margin in margins(groups, tables, buckets, rounded):
+        g = int(margin.groups[0])
+        exact = _Exact(tables[int(groups.class_index[g])], float(groups.weight[g]), whole, scale)
+        for row, g in enumerate(margin.groups.tolist()):
+            total += int(groups.count[g]) * exact.least(margin, row, float(groups.work[g]))
     for table, asked in served:
         total += Fraction(_least_service(table, asked, whole), _power(scale + _TIME_BITS))
     return total
@@ -84,46 +84,61 @@ def _least_service(table: ClassTable, asked: FloatArray, prices: Integers) -> in
     return least
 
 
-def _least_cost(
-    table: ClassTable, work: float, weight: float, prices: Integers, scale: int, margin: Margins
-) -> Fraction:
-    """Return at most the cost of the cheapest schedule of one job."""
-    unit = _RATE_BITS - int(np.ceil(np.log2(float(table.rates.max()))))
-    rates = _ceil(table.rates, unit)
-    need = int(_floor(np.array([work]), unit + _TIME_BITS)[0])
-    begin = np.maximum(_floor(margin.begin_s, _TIME_BITS) - 1, 0)
-    length = _ceil(margin.length_s[:-1], _TIME_BITS) + 2  # begin was rounded too
-    pay = int(_floor(np.array([weight]), scale)[0])
-    counts = table.counts.astype(np.int64).astype(object)
-    cost = counts.dot(prices)
-    within = [0]
-    for seconds in length.tolist():
-        within.append(within[-1] + seconds * int(rates.max()))
-    slopes = margin.slope
-    size = float(slopes[np.isfinite(slopes)].max(initial=0.0))
-    fine = _LAMBDA_BITS - (int(np.ceil(np.log2(size))) if size > 0 else 0)
-    fine = max(fine, scale - unit)
-    shift = fine + unit - scale  # prices in the units of lambda times rate
-    best: Fraction | None = None
-    for end in range(len(slopes)):
-        last = end == len(slopes) - 1
-        if not last and within[end + 1] < need:
-            continue
-        slope = int(_floor(slopes[end : end + 1], fine)[0])
+class _Exact:
+    """Cheapest schedules of the jobs of one class, in whole numbers."""
+
+    def __init__(self, table: ClassTable, weight: float, prices: Integers, scale: int) -> None:
+        self.unit = _RATE_BITS - int(np.ceil(np.log2(float(table.rates.max()))))
+        self.rates = _ceil(table.rates, self.unit)
+        self.fastest = int(self.rates.max())
+        self.cost = table.counts.astype(np.int64).astype(object).dot(prices)
+        self.pay = int(_floor(np.array([weight]), scale)[0])
+        self.scale = scale
+
+    def least(self, margin: Margins, row: int, work: float) -> Fraction:
+        """Return at most the cost of the cheapest schedule of one job.
+
+        Completions whose cost is above that of the cheapest found, by more than rounding can
+        have changed it, are not gone through again.
+        """
+        need = int(_floor(np.array([work]), self.unit + _TIME_BITS)[0])
+        begin = np.maximum(_floor(margin.begin_s[row], _TIME_BITS) - 1, 0)
+        length = _ceil(margin.length_s[row, :-1], _TIME_BITS) + 2  # begin was rounded too
+        within = [0, *np.cumsum(length * self.fastest).tolist()]
+        slopes = margin.pieces.slope[margin.last[row]]
+        size = float(slopes.max())
+        fine = _LAMBDA_BITS - (int(np.ceil(np.log2(size))) if size > 0 else 0)
+        fine = max(fine, self.scale - self.unit)
+        cost = margin.cost[row]
+        surely = np.where(np.isfinite(cost), cost - margin.doubt[1, row], -np.inf)
+        late = float((cost + margin.doubt[1, row]).min())
+        best: Fraction | None = None
+        for end in np.flatnonzero(surely <= late).tolist():
+            if np.isinf(cost[end]) and within[end + 1] < need:
+                continue
+            slope = int(_floor(slopes[end : end + 1], fine)[0])
+            value = self._value(end, slope, fine, need, begin, length)
+            best = value if best is None else min(best, value)
+        assert best is not None
+        return best
+
+    def _value(
+        self, end: int, slope: int, fine: int, need: int, begin: Integers, length: Integers
+    ) -> Fraction:
+        """Return at most the cost of completing in bucket `end`, by a price of work."""
+        shift = fine + self.unit - self.scale  # prices in the units of lambda times rate
+        last = end == len(begin) - 1
         if last:  # time after the last bucket is endless: nothing may be gained from it
-            slope = min(slope, (pay << shift) // int(rates.max()))
+            slope = min(slope, (self.pay << shift) // self.fastest)
         gained = 0
         if end:
-            gain = slope * rates[:, None] - (cost[:, :end] << shift)
+            gain = slope * self.rates[:, None] - (self.cost[:, :end] << shift)
             gained = int((np.maximum(gain.max(axis=0), 0) * length[:end]).sum())
         if not last:
-            dear = (cost[:, end] + pay) << shift
-            gained += max(0, int((slope * rates - dear).max())) * int(length[end])
-        paid = Fraction(pay * int(begin[end]), _power(scale + _TIME_BITS))
-        value = paid + Fraction(slope * need - gained, _power(fine + unit + _TIME_BITS))
-        best = value if best is None else min(best, value)
-    assert best is not None
-    return best
+            dear = (self.cost[:, end] + self.pay) << shift
+            gained += max(0, int((slope * self.rates - dear).max())) * int(length[end])
+        paid = Fraction(self.pay * int(begin[end]), _power(self.scale + _TIME_BITS))
+        return paid + Fraction(slope * need - gained, _power(fine + self.unit + _TIME_BITS))
 
 
 def _power(bits: int) -> int | Fraction:

@@ -6,6 +6,9 @@ weight more; which modes in which buckets is a continuous knapsack: cheapest wor
 a bucket the modes worth using are the lower hull of (rate, price per second), whose pieces are
 the knapsack's items. The least over e is the cheapest schedule, exactly, in continuous time:
 prices that are constant within buckets lose nothing of it.
+
+Jobs of a class and weight share the pieces. Sums over buckets and over pieces are tabled once
+for all of them; where each knapsack of each job ends is then found by bisection.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.core.workload import FloatArray, IntArray
 from scheduler.solver.plan.groups import Buckets, Groups
@@ -37,28 +41,69 @@ class Cheapest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pieces:
-    """Items of the knapsack of a class, cheapest first.
+class Pieces:
+    """Items of the knapsack of a class, cheapest first, and their sums.
 
     Parameters
     ----------
     bucket : ndarray of int64, shape (pieces,)
         Where.
-    rate : ndarray of float64, shape (pieces,)
-        Work per second.
-    slope : ndarray of float64, shape (pieces,)
-        Price per work.
+    rate, slope : ndarray of float64, shape (pieces,)
+        Work per second, and price per work.
     held : ndarray of float64, shape (pieces, resources)
         Accelerators more (or fewer) than on the piece before it.
-    usable : ndarray of bool, shape (buckets + 1, pieces)
-        Whether a job that completes in that bucket may use it.
+    is_last : ndarray of bool, shape (pieces,)
+        Whether it is for jobs that complete in its bucket; others are for those that do later.
+    early, late : ndarray of float64, shape (2, buckets + 1, pieces)
+        Work per second, and its price, of a bucket's pieces up to each: of jobs that complete
+        later, and of those that do in it.
+    before : ndarray of float64, shape (2, buckets + 1, pieces)
+        Sums of `early` over all of the time before a bucket.
     """
 
     bucket: IntArray
     rate: FloatArray
     slope: FloatArray
     held: FloatArray
-    usable: FloatArray
+    is_last: NDArray[np.bool_]
+    early: FloatArray
+    late: FloatArray
+    before: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """The knapsacks of jobs of one class, one for each bucket they may complete in.
+
+    The last is the time after all buckets.
+
+    Parameters
+    ----------
+    groups : ndarray of int64, shape (jobs,)
+        Positions in `Groups`.
+    pieces : Pieces
+        Items.
+    begin_s, length_s : ndarray of float64, shape (jobs, buckets + 1)
+        From when on a job may use a bucket, and for how long.
+    cost : ndarray of float64, shape (jobs, buckets + 1)
+        Of completing in that bucket; inf if the work does not fit.
+    last : ndarray of int64, shape (jobs, buckets + 1)
+        The last piece taken, whose price per work is the knapsack's dual.
+    over : ndarray of float64, shape (jobs, buckets + 1)
+        Work beyond the job's that the pieces up to the last would do.
+    doubt : ndarray of float64, shape (2, jobs, buckets + 1)
+        What rounding can have changed of the work that fits, and of the cost, at most: of n
+        floating-point additions, n units in the last place of the sum of what is added.
+    """
+
+    groups: IntArray
+    pieces: Pieces
+    begin_s: FloatArray
+    length_s: FloatArray
+    cost: FloatArray
+    last: IntArray
+    over: FloatArray
+    doubt: FloatArray
 
 
 def cheapest_schedules(
@@ -75,104 +120,129 @@ def cheapest_schedules(
     """
     cost = np.zeros(len(groups))
     usage = np.zeros((len(groups), prices.shape[0], len(buckets)))
-    every = margins(groups, tables, buckets, prices, usage)
-    for g, margin in enumerate(every):
-        cost[g] = float(margin.cost.min())
+    for margin in margins(groups, tables, buckets, prices):
+        end = margin.cost.argmin(axis=1)
+        cost[margin.groups] = margin.cost[np.arange(len(end)), end]
+        for row, (g, e) in enumerate(zip(margin.groups.tolist(), end.tolist(), strict=True)):
+            _use(margin, row, e, usage[g])
     return Cheapest(cost, usage)
 
 
-@dataclass(frozen=True, slots=True)
-class Margins:
-    """The knapsacks of one job, one for each bucket it may complete in and the time after.
-
-    Parameters
-    ----------
-    begin_s, length_s : ndarray of float64, shape (buckets + 1,)
-        From when on it may use a bucket, and for how long.
-    cost : ndarray of float64, shape (buckets + 1,)
-        Of completing in that bucket; inf if the work does not fit.
-    slope : ndarray of float64, shape (buckets + 1,)
-        Price per work of the last piece: the knapsack's dual.
-    """
-
-    begin_s: FloatArray
-    length_s: FloatArray
-    cost: FloatArray
-    slope: FloatArray
+def least_costs(
+    groups: Groups, tables: list[ClassTable], buckets: Buckets, prices: FloatArray
+) -> FloatArray:
+    """Return the cost of the cheapest schedule of one job of each group."""
+    cost = np.zeros(len(groups))
+    for margin in margins(groups, tables, buckets, prices):
+        cost[margin.groups] = margin.cost.min(axis=1)
+    return cost
 
 
 def margins(
-    groups: Groups,
-    tables: list[ClassTable],
-    buckets: Buckets,
-    prices: FloatArray,
-    usage: FloatArray | None = None,
+    groups: Groups, tables: list[ClassTable], buckets: Buckets, prices: FloatArray
 ) -> Iterator[Margins]:
-    """Yield the knapsacks of each group in turn; write usages where asked for."""
-    made: dict[tuple[int, float], _Pieces] = {}
-    for g in range(len(groups)):
-        key = int(groups.class_index[g]), float(groups.weight[g])
-        pieces = made.get(key)
-        if pieces is None:
-            pieces = made[key] = _pieces(tables[key[0]], prices, key[1])
-        begin = np.maximum(buckets.edges_s, float(groups.ready_s[g]))
-        length = np.maximum(buckets.edges_s[1:] - begin[:-1], 0.0)
-        # the time after the last edge has no end: all the work, however slowly, fits twice
-        length = np.append(length, 2.0 * float(groups.work[g]) / float(tables[key[0]].rates.min()))
-        into = None if usage is None else usage[g]
-        yield _fill(pieces, key[1], float(groups.work[g]), begin, length, into)
+    """Yield the knapsacks of the jobs, by class and weight."""
+    width = np.diff(buckets.edges_s)
+    keys = np.stack([groups.class_index.astype(np.float64), groups.weight], axis=1)
+    kinds, kind_of = np.unique(keys, axis=0, return_inverse=True)
+    order = np.argsort(kind_of.ravel(), kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(kind_of.ravel()[order])) + 1)
+    for (c, weight), some in zip(kinds.tolist(), parts, strict=True):
+        table = tables[int(c)]
+        pieces = _pieces(table, prices, weight, width)
+        for first in range(0, len(some), _AT_ONCE):
+            yield _fill(pieces, table, groups, some[first : first + _AT_ONCE], buckets.edges_s)
+
+
+_AT_ONCE = 256
+"""Jobs whose knapsacks are solved together; more would need more memory than a cache has."""
+
+_ULP = float(np.finfo(np.float64).eps)
 
 
 def _fill(
-    pieces: _Pieces,
-    weight: float,
-    work: float,
-    begin: FloatArray,
-    length: FloatArray,
-    usage: FloatArray | None,
+    pieces: Pieces, table: ClassTable, groups: Groups, some: IntArray, edges_s: FloatArray
 ) -> Margins:
-    """Solve the knapsacks of one job; write the usage of the cheapest."""
-    seconds = length[pieces.bucket]
-    offered = seconds * pieces.rate
-    reached = np.cumsum(pieces.usable * offered, axis=1)
-    last = (reached >= work).argmax(axis=1)
-    buckets = np.arange(len(reached))
-    feasible = reached[buckets, last] >= work
-    spent = np.cumsum(pieces.usable * (offered * pieces.slope), axis=1)
-    over = reached[buckets, last] - work
-    cost = weight * begin + spent[buckets, last] - over * pieces.slope[last]
-    cost = np.where(feasible, cost, np.inf)
-    margin = Margins(begin, length, cost, pieces.slope[last])
-    if usage is None:
-        return margin
-    end = int(cost.argmin())
-    final = int(last[end])
-    taken = pieces.usable[end, : final + 1] * seconds[: final + 1]
-    taken[final] -= over[end] / pieces.rate[final]
-    at = pieces.bucket[: final + 1]
-    inside = at < usage.shape[1]
-    held = pieces.held[: final + 1] * taken[:, None]
+    """Solve the knapsacks of some jobs of one class."""
+    ready, work = groups.ready_s[some, None], groups.work[some, None]
+    weight = float(groups.weight[some[0]])
+    begin = np.maximum(edges_s, ready)
+    # the time after the last edge has no end: all the work, however slowly, fits twice
+    endless = 2.0 * work / float(table.rates.min())
+    length = np.concatenate([np.maximum(edges_s[1:] - begin[:, :-1], 0.0), endless], axis=1)
+    ends = np.arange(len(edges_s))
+    # the bucket that the job becomes ready in is used from then on, those after it in full
+    at = np.clip(np.searchsorted(edges_s, ready, side="right") - 1, 0, len(edges_s) - 1)
+    partly = np.take_along_axis(length, at, axis=1) * (at < len(edges_s) - 1)
+    after = np.minimum(at + 1, len(edges_s) - 1)
+    later = ends > at
+
+    def up_to(which: int, piece: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return the sum over the pieces up to `piece`, and a bound on what it was made of."""
+        full = pieces.before[which][ends, piece]
+        less = pieces.before[which][after, piece]
+        rest = partly * pieces.early[which][at, piece] * later
+        own = length * pieces.late[which][ends, piece]
+        return np.maximum(full - less, 0.0) * later + rest + own, full + less + rest + own
+
+    low = np.zeros(begin.shape, dtype=np.int64)
+    top = len(pieces.slope) - 1
+    high = np.full_like(low, top)
+    every, made_of = up_to(0, high)
+    feasible = every >= work
+    for _ in range(int(top).bit_length()):
+        middle = (low + high) // 2
+        enough = up_to(0, middle)[0] >= work
+        high = np.where(enough, middle, high)
+        low = np.where(enough, low, np.minimum(middle + 1, high))
+    reached, _ = up_to(0, high)
+    spent, paid_of = up_to(1, high)
+    slope = pieces.slope[high]
+    over = np.maximum(reached - work, 0.0)
+    cost = np.where(feasible, weight * begin + spent - over * slope, np.inf)
+    units = 4.0 * _ULP * (top + len(edges_s) + 8)
+    doubt = units * np.stack(
+        [made_of + work, weight * begin + paid_of + slope * (reached + made_of + work)]
+    )
+    return Margins(some, pieces, begin, length, cost, high, over, doubt)
+
+
+def _use(margin: Margins, row: int, end: int, usage: FloatArray) -> None:
+    """Write the resources that a job uses which completes in bucket `end`, shape as `usage`."""
+    pieces = margin.pieces
+    final = int(margin.last[row, end])
+    bucket, is_last = pieces.bucket[: final + 1], pieces.is_last[: final + 1]
+    usable = np.where(is_last, bucket == end, bucket < end)
+    taken = np.where(usable, margin.length_s[row][bucket], 0.0)
+    taken[final] -= margin.over[row, end] / pieces.rate[final]
+    inside = np.flatnonzero((taken != 0.0) & (bucket < usage.shape[1]))
+    at, held = bucket[inside], pieces.held[inside] * taken[inside, None]
     for t in range(usage.shape[0]):
-        usage[t] = np.bincount(at[inside], held[inside, t], minlength=usage.shape[1])
-    return margin
+        usage[t] = np.bincount(at, held[:, t], minlength=usage.shape[1])
 
 
-def _pieces(table: ClassTable, prices: FloatArray, weight: float) -> _Pieces:
+def _pieces(table: ClassTable, prices: FloatArray, weight: float, width: FloatArray) -> Pieces:
     """Return the items of a class; those of the last bucket of a job cost its weight more."""
     buckets = prices.shape[1] + 1
-    per_s = np.concatenate([table.counts @ prices, np.zeros((len(table.rates), 1))], axis=1)
+    per_s = table.counts @ prices
     parts = [(*part, False) for part in _hull(table, per_s)]
-    parts += [(*part, True) for part in _hull(table, per_s + weight)]
+    after = np.concatenate([per_s, np.zeros((len(table.rates), 1))], axis=1)
+    parts += [(*part, True) for part in _hull(table, after + weight)]
     bucket = np.concatenate([part[0] for part in parts])
     rate = np.concatenate([part[1] for part in parts])
     slope = np.concatenate([part[2] for part in parts])
     held = np.concatenate([part[3] for part in parts])
     is_last = np.concatenate([np.full(len(part[0]), part[4]) for part in parts])
     order = np.argsort(slope, kind="stable")
-    bucket, rate, slope = bucket[order], rate[order], slope[order]
-    ends = np.arange(buckets)[:, None]
-    usable = np.where(is_last[order], bucket == ends, bucket < ends)
-    return _Pieces(bucket, rate, slope, held[order], usable.astype(np.float64))
+    bucket, rate, slope, is_last = bucket[order], rate[order], slope[order], is_last[order]
+    sums = np.zeros((2, 2, buckets, len(bucket)))
+    kind, position = is_last.astype(np.int64), np.arange(len(bucket))
+    sums[kind, 0, bucket, position] = rate
+    sums[kind, 1, bucket, position] = rate * slope
+    np.cumsum(sums, axis=3, out=sums)
+    before = np.zeros_like(sums[0])
+    np.cumsum(sums[0, :, :-1] * width[:, None], axis=1, out=before[:, 1:])
+    return Pieces(bucket, rate, slope, held[order], is_last, sums[0], sums[1], before)
 
 
 def _hull(

@@ -88,7 +88,7 @@ function proofView(app) {
       const facts = [];
       const add = (name, ...value) => facts.push(el("dt", {}, name), el("dd", {}, ...value));
       add("Objective", `mean completion time: ${duration(f.mean_jct_s[0])}`);
-      add("Bound", policy.bounds.mean_jct_s ? `${duration(policy.bounds.mean_jct_s)}: no schedule of the jobs that finished can do better, with perfect knowledge and free preemption` : "none");
+      add("Bound", policy.bounds.mean_jct_s ? `${duration(policy.bounds.mean_jct_s)}: no schedule of the jobs that finished can do better, with perfect knowledge and free preemption (${policy.bound_proof === "plan" ? "proved by prices over time" : "proved by area"})` : "none");
       add("Gap", policy.gap === null ? "–" : `${number(100 * policy.gap)} % above the bound`);
       add("Makespan", `${duration(f.makespan_s[0])}, bound ${duration(policy.bounds.makespan_s)}`);
       add("How proved", "Priced-area relaxation: a fleet of one machine that all jobs share, shortest remaining time first (Schrage) and mean busy dates (Goemans), prices by mirror ascent.");

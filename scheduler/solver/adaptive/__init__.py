@@ -1,0 +1,1 @@
+"""Schedules of adaptive jobs with all arrivals known: bound, plan and repair."""
