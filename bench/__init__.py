@@ -24,11 +24,13 @@ BENCHES: Final = {
     "gavel": "Gavel's traces: its policies beside runs of its own code, then the optimizer",
     "shockwave": "Shockwave's trace: our policies beside its published table",
     "plan": "the plan's bound on mean completion time beside the combinatorial one",
+    "solve": "known jobs scheduled offline: search against the best baseline, gap to the bound",
     "fgd": "openb packing of FGD (ATC'23): allocation against the published runs",
     "pack": "openb packing with all pods known: allocation, proved bound, moves to make room",
     "melange": "the cheapest machines for a mix of requests, against Melange's integer program",
     "helix": "a model spread over unlike machines: flow, bound and depth, against Helix",
     "fluid": "services as a fluid against request by request: SLO attainment of random services",
+    "alpaserve": "models that share groups of devices: replication, AlpaServe's placement, ours",
     "train_and_serve": "services and training on one fleet: waste and SLO, against provisioning",
 }
 """Name to a line about it."""

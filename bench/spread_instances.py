@@ -32,6 +32,7 @@ def made_instance(
     thin: float = 760.0,
     spread: float = 0.2,
     degree: int | None = None,
+    keep: int | None = None,
 ) -> SpreadInstance:
     """Return an instance of unlike machines.
 
@@ -49,6 +50,10 @@ def made_instance(
         Relative half-width of every link's rate.
     degree : int or None
         Machines that each machine can send to (None: all).
+    keep : int or None
+        Prune as the peer does: each machine, the source and the sink keep so many of their widest
+        links, and a link stays where either end keeps it. With links of equal width the machines
+        of low number are kept by all, and most others have links to them only.
     """
     rng = stream(seed, "spread-instance")
     names = list(KINDS)[:kinds] if kinds < len(KINDS) else list(KINDS)
@@ -66,6 +71,9 @@ def made_instance(
             drop = rng.permutation(machines)[degree:]
             links[i, drop] = 0.0
     ends = np.full(machines, 5e8)
+    if keep is not None:
+        links = _pruned(links, keep)
+        ends[keep:] = 0.0
     return SpreadInstance(
         f"made-{machines}x{kinds}-r{regions}-s{seed}",
         layers,
@@ -76,6 +84,15 @@ def made_instance(
         ends.copy(),
         links,
     )
+
+
+def _pruned(links: np.ndarray, keep: int) -> np.ndarray:
+    """Return links of which either end keeps them among its widest."""
+    both = (links + links.T) / 2
+    kept = np.zeros(links.shape, dtype=bool)
+    for i, row in enumerate(both):
+        kept[i, np.argsort(-row, kind="stable")[:keep]] = True
+    return np.where(kept | kept.T, both, 0.0)
 
 
 def _table(most: int, first: float, rng: np.random.Generator) -> tuple[float, ...]:

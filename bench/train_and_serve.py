@@ -300,7 +300,7 @@ def _common_jct(problem: Problem, played: Run, jobs: set[int]) -> float | None:
 def _training_hours(problem: Problem, played: Run) -> float:
     """Return accelerator-hours in which jobs made progress."""
     classes = problem.workload.jobs.class_index.tolist()
-    held = sum(
+    held: int = sum(
         problem.modes[classes[a.job]][a.mode].count * (a.end_us - a.start_us - a.overhead_us)
         for a in played.allocations
     )

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +19,11 @@ from hypothesis import strategies as st
 from random_terms import random_terms
 
 from scheduler.core.errors import InputError
+from scheduler.core.problem import Problem
 from scheduler.core.version import VERSION
 from scheduler.io import read_run, read_snapshot, write_snapshot
 from scheduler.policies import make
+from scheduler.report.page.pack import unpacked
 from scheduler.simulate import Engine
 
 Call = Callable[..., tuple[int, str, str]]
@@ -86,6 +93,24 @@ def test_a_fork_shares_the_past_and_passes_the_verifier(
     assert fork.read_bytes() == once, "a fork is as repeatable as a run"
 
 
+def test_a_fork_has_a_page(call: Call, small_files: tuple[Path, Path], tmp_path: Path) -> None:
+    snapshot = saved_at(call, small_files, tmp_path, "3 h", "--policy", "fifo")
+    fork, page = tmp_path / "fork.json", tmp_path / "fork.html"
+    words = ("--resume", snapshot, "--policy", "srtf", "-o", fork, "--report", page)
+    assert call("run", *small_files, *words)[0] == 0
+    again = tmp_path / "again.html"
+    assert call("report", *small_files, fork, "-o", again)[0] == 0
+    commands = [command_on(file.read_text()) for file in (page, again)]
+    assert commands[0].endswith(f"--policy srtf --resume {snapshot}")
+    assert commands[1] == f"fleetfit report {' '.join(map(str, small_files))} {fork}"
+
+
+def command_on(page: str) -> str:
+    found = re.search(r'<script type="text/plain" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return str(unpacked(found[1])["origin"]["command"])
+
+
 def test_a_fork_is_asked_at_the_instant_itself(
     call: Call, tmp_path: Path, small_files: tuple[Path, Path]
 ) -> None:
@@ -107,6 +132,48 @@ def test_a_fork_is_asked_at_the_instant_itself(
     assert call("run", *files, *words)[0] == 0
     starts_h = {a.job: a.start_us / 3.6e9 for a in read_run(fork).allocations}
     assert starts_h == {0: 0.0, 1: 10.0, 2: 4.0}
+
+
+def test_a_snapshot_runs_no_code_that_the_command_line_does_not_name(
+    call: Call, small_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "class Mine:\n"
+        "    def decide(self, view):\n"
+        "        self.seen = view.now_us\n"
+        "        for job in list(view.waiting):\n"
+        "            found = view.find(job)\n"
+        "            if found is not None:\n"
+        "                view.start(job, *found)\n"
+    )
+    name = f"{file}:Mine"
+    snapshot = saved_at(call, small_files, tmp_path, "3 h", "--policy", name)
+    whole, again = tmp_path / "on-the-way.json", tmp_path / "again.json"
+    words = ("--resume", snapshot, "-o", again)
+    assert call("run", *small_files, *words, "--policy", name)[0] == 0
+    assert again.read_bytes() == whole.read_bytes()
+    assert call("run", *small_files, *words, "--policy", "srtf")[0] == 0, "the file is not needed"
+    file.write_text("raise SystemExit('this ran')\n")
+    code, _, said = call("run", *small_files, *words)
+    assert code == 2
+    assert "--policy: the saved run's policy is code in a file" in said
+
+
+def test_another_process_resumes_to_the_same_bytes(
+    call: Call, small_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    snapshot = saved_at(call, small_files, tmp_path, "3 h", "--policy", "srtf", *NOISY)
+    for hash_seed in ("1", "4242"):
+        again = tmp_path / f"{hash_seed}.json"
+        words = ["run", *small_files, "--resume", snapshot, "-o", again]
+        subprocess.run(
+            [sys.executable, "-m", "scheduler", *map(str, words)],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+        )
+        assert again.read_bytes() == (tmp_path / "on-the-way.json").read_bytes()
 
 
 def test_a_run_that_ends_earlier_is_not_saved(
@@ -133,6 +200,11 @@ def test_options_that_do_not_go_together_are_named_in_one_pass(
         "--executor: --save-at plays in this process, got 'ray'; allowed: local",
     ):
         assert part in said
+    late = ("--save-at", "6 h", "--snapshot", tmp_path / "x.json", "--horizon", "5 h")
+    assert (
+        "--save-at: lies after the end, got '6 h'; allowed: before 5 h"
+        in (call("run", *small_files, *late)[2])
+    )
     assert "--snapshot: goes with --save-at TIME" in call(
         "run", *small_files, "--snapshot", tmp_path / "x.json"
     )[2]  # fmt: skip
@@ -199,14 +271,15 @@ def test_files_that_are_no_snapshots_end_in_one_message(
     assert "cannot be read" in said
 
 
-def a_snapshot() -> tuple[object, dict[str, object]]:
+@functools.cache
+def a_snapshot() -> tuple[Problem, str]:
     problem = random_terms(np.random.default_rng(3))
     engine = Engine(
         problem, make("srtf"), policy_name="srtf", seed=0, information="exact", noise_sigma=0.1,
         horizon_s=400.0, account="run",
     )  # fmt: skip
     engine.play(50_000_000)
-    return problem, json.loads(json.dumps(engine.save()))
+    return problem, json.dumps(engine.save())
 
 
 @settings(max_examples=150, deadline=None)
@@ -249,8 +322,6 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         write_snapshot(a_small_state(), link)
 
 
-_SAVED = a_snapshot()
-_TEXT = json.dumps(_SAVED[1])
 _ODD = st.sampled_from(
     [None, True, -1, 10**30, 1.5, "", "x", [], [[]], {}, {"ref": 0}, {"ref": 10**6}, {"keep": True},
      {"object": "os:system", "state": {}, "id": 1}, {"given": ["problem", "__class__"]},
@@ -263,7 +334,8 @@ _ODD = st.sampled_from(
 @given(data=st.data())
 def test_a_state_that_was_made_up_is_restored_or_refused(data: st.DataObject) -> None:
     """Past the hash, too: nothing but an InputError comes out of a state that makes no sense."""
-    saved = json.loads(_TEXT)
+    problem, text = a_snapshot()
+    saved = json.loads(text)
     place = saved
     for _ in range(data.draw(st.integers(1, 9))):
         keys = list(place) if isinstance(place, dict) else range(len(place))
@@ -274,4 +346,4 @@ def test_a_state_that_was_made_up_is_restored_or_refused(data: st.DataObject) ->
     holder[last] = data.draw(_ODD)
     fork = data.draw(st.booleans())
     with contextlib.suppress(InputError):
-        Engine.restore(_SAVED[0], saved, make("srtf"), fork=fork)
+        Engine.restore(problem, saved, make("srtf"), fork=fork)

@@ -25,6 +25,7 @@ from scheduler.policies import INFORMATION_LEVELS
 from scheduler.report import Summary, summarise
 from scheduler.report.summary import refuse_unequal_information
 from scheduler.report.words import number
+from scheduler.simulate.snapshot import THEN
 from scheduler.verify import verify_run
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def page_of(words: Sequence[str], inputs: Inputs) -> tuple[Contents, bool]:
             None,
         ),
     )
+    if any(THEN in policy for policy in policies):  # from a snapshot that its run does not name
+        command = shlex.join(["fleetfit", "report", *words])
     runs = [entry.run for entry in shown.values()]
     return _contents(problem, summaries, runs, command, facts), broken
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from scheduler.commands.options import Choices, Replaying, seconds_of
 from scheduler.commands.printing import say
@@ -15,12 +15,10 @@ from scheduler.core.problem import Problem
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.execute import ReplayResult
 from scheduler.execute.cell import Cell, Settings, result_of
-from scheduler.policies import make
+from scheduler.policies import make, own
 from scheduler.report import duration
 from scheduler.simulate import Engine
-
-THEN: Final = ", then "
-"""Between the names of a policy and of the one that took over."""
+from scheduler.simulate.snapshot import THEN, differing
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +109,18 @@ class Course:
                 horizon_s=choices.horizon_s,
                 account=choices.account,
             )
+        if others := differing(problem, self.saved["inputs"]):
+            made_from = self.saved["made_from"]
+            names = " and ".join(str(made_from.get(n, "?")) for n in ("topology", "workload"))
+            message = f"the snapshot is of another problem, with other {', '.join(others)}"
+            allowed = f"{names}, with the same --load, --select, ..."
+            raise InputError([Fault(message, str(self.source), allowed=allowed)])
         try:
             engine = Engine.restore(
                 problem, self.saved, policy, fork=self.forks, fork_name=self.policy
             )
         except InputError as error:
-            made_from = self.saved["made_from"]
-            names = " and ".join(str(made_from.get(n, "?")) for n in ("topology", "workload"))
-            allowed = f"{names}, with the same --load, --select, ..."
-            faults = [replace(f, file=str(self.source), allowed=allowed) for f in error.faults]
-            raise InputError(faults) from None
+            raise InputError(replace(f, file=str(self.source)) for f in error.faults) from None
         say(f"goes on from {duration(self.saved['at_us'] / US_PER_S)}: {engine.policy_name}")
         return engine
 
@@ -161,6 +161,13 @@ def course_of(saving: Saving, policy: str | None, usual: str, replaying: Replayi
             course = _resumed(course, saving.resume, policy, faults)
         except InputError as error:
             faults += error.faults
+    ends = course.replaying.horizon
+    if course.at_us is not None and ends is not None:
+        ends_s, _ = seconds_of(ends, "--horizon")
+        if ends_s is not None and course.at_us >= us_from_s(ends_s):
+            faults.append(
+                Fault("lies after the end", "--save-at", "", str(saving.at), f"before {ends}")
+            )
     if faults:
         raise InputError(faults)
     return course
@@ -191,6 +198,9 @@ def _resumed(course: Course, source: Path, policy: str | None, faults: list[Faul
 
     saved = read_snapshot(source)
     asked, said = course.replaying, saved["arguments"]
+    if policy is None and own.in_file(_latest(saved)):
+        message = "the saved run's policy is code in a file, which only the command line may name"
+        faults.append(Fault(message, "--policy", allowed=_latest(saved)))
     if course.at_us is not None and course.at_us < saved["at_us"]:
         least, value = (f"{at_us / US_PER_S:g} s" for at_us in (saved["at_us"], course.at_us))
         faults.append(Fault("lies before the snapshot", "--save-at", "", value, f"from {least}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -171,6 +171,11 @@ def _aim(text: str, faults: list[Fault]) -> Aim:
 def _refuse(problem: Problem, aims: Sequence[Aim], solving: Solving) -> None:
     """Refuse what an offline schedule cannot mean."""
     workload = problem.workload
+    sizes = Counter(workload.jobs.array_index.tolist())
+    if any(sizes[array] > most for array, most in enumerate(workload.jobs.array_most)):
+        message = "has arrays of which only some may run at once, which is not planned offline"
+        allowed = "no at_once; or 'fleetfit run', which keeps to it"
+        raise InputError([Fault(message, workload.name, "jobs.at_once", allowed=allowed)])
     if workload.services:
         names = ", ".join(s.name for s in workload.services)
         message = f"has services ({names}), which an offline schedule of jobs does not plan"

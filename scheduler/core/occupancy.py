@@ -1,14 +1,15 @@
 """Which accelerators are free, by pool, and where a gang fits.
 
 Nodes of a pool are interchangeable, so a pool keeps one bit mask per number of free
-accelerators: bit ``i`` of ``masks[pool][f]`` says that the pool's ``i``-th node is up and
-has exactly ``f`` free. Finding a node is then a lowest-set-bit, whatever the fleet's size.
+accelerators: bit ``i`` of mask ``f`` says that the pool's ``i``-th node is up and has at least
+``f`` free. Finding a node is then a lowest-set-bit, whatever the fleet's size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 from scheduler.core.problem import Group, Mode, Problem
@@ -37,18 +38,25 @@ class Layout:
         Pools of each type.
     domains_of : dict
         ``(type_index, level) -> tuple of DomainPools`` for level 1 and up.
+    first_mask : list of int
+        Where the masks of each pool begin in `Occupancy.masks`: those of 0, 1, ... up to its
+        node size, and one that is always empty.
+    seats : list of tuple of int
+        Of each node its bit in the masks, where those begin, its pool and its type.
     """
 
     __slots__ = (
         "_singles",
+        "_within",
         "domains_of",
-        "node_bit",
+        "first_mask",
         "node_pool",
         "node_position",
         "pool_nodes",
         "pool_size",
         "pool_type",
         "problem",
+        "seats",
         "type_pools",
     )
 
@@ -71,11 +79,25 @@ class Layout:
             key: tuple(DomainPools(d, tuple(ps)) for d, ps in sorted(by_domain.items()))
             for key, by_domain in grouped.items()
         }
+        self._within = {
+            (type_index, level, domain): tuple(pools)
+            for (type_index, level), by_domain in grouped.items()
+            for domain, pools in by_domain.items()
+        }
         self.pool_type = [pool.type_index for pool in problem.pools]
         self.pool_size = [pool.size for pool in problem.pools]
         self.pool_nodes = [pool.nodes for pool in problem.pools]
-        self.node_bit = [1 << position for position in self.node_position]
+        ends = accumulate((size + 2 for size in self.pool_size), initial=0)
+        self.first_mask = list(ends)[:-1]
+        self.seats = [
+            (1 << position, self.first_mask[pool], pool, self.pool_type[pool])
+            for position, pool in zip(self.node_position, self.node_pool, strict=True)
+        ]
         self._singles: list[dict[int, Placement]] = [{} for _ in range(nodes)]
+
+    def pools_within(self, domain: int, level: int, type_index: int) -> tuple[int, ...]:
+        """Return the pools of a type inside a domain of a level."""
+        return self._within.get((type_index, level, domain), ())
 
     def single(self, node: int, count: int) -> Placement:
         """Return the placement of `count` accelerators on one node, the same object each time."""
@@ -93,36 +115,41 @@ class Occupancy:
     ----------
     free : list of int
         Free accelerators by node (0 while the node is down).
-    counts : list of list of int
-        ``counts[pool][f]``: nodes of the pool that are up with exactly `f` free.
+    masks : list of int
+        ``masks[layout.first_mask[pool] + f]``: nodes of the pool that are up with at least `f`
+        free, a bit each.
     pool_free, type_free : list of int
         Free accelerators by pool and by type.
+    now_us : int
+        Present instant, for `free_us`; set by whoever lets time pass.
     down : set of int
         Nodes that are down.
-    touched : list of int
-        Pools whose free accelerators changed, in order, with repeats; whoever keeps books on
-        them empties it.
+    touched : dict of int to None
+        Pools whose free accelerators changed; whoever keeps books on them empties it.
+    returned : list of int
+        Nodes that were down when something on them was released; whoever settles that empties
+        it.
     """
 
     __slots__ = (
-        "counts", "down", "free", "layout", "masks", "pool_free", "returned", "touched",
-        "type_free",
+        "_moments_us", "down", "free", "layout", "masks", "now_us", "pool_free", "returned",
+        "touched", "type_free",
     )  # fmt: skip
 
     def __init__(self, layout: Layout) -> None:
         pools = layout.problem.pools
         self.layout = layout
         self.free = [0] * len(layout.node_pool)
-        self.masks: list[list[int]] = []
-        self.counts: list[list[int]] = []
+        self.masks: list[int] = []
         self.pool_free = [0] * len(pools)
         self.type_free = [0] * len(layout.problem.types)
+        self.now_us = 0
+        self._moments_us = [0] * len(pools)  # of all changes: how many, times when
         self.down: set[int] = set()
-        self.touched: list[int] = []
+        self.touched: dict[int, None] = {}
         self.returned: list[int] = []
         for p, pool in enumerate(pools):
-            self.masks.append([0] * pool.size + [(1 << len(pool.nodes)) - 1])
-            self.counts.append([0] * pool.size + [len(pool.nodes)])
+            self.masks += [(1 << len(pool.nodes)) - 1] * (pool.size + 1) + [0]
             for node in pool.nodes:
                 self.free[node] = pool.size
             self.pool_free[p] = pool.size * len(pool.nodes)
@@ -133,12 +160,13 @@ class Occupancy:
         twin = Occupancy.__new__(Occupancy)
         twin.layout = self.layout
         twin.free = self.free.copy()
-        twin.masks = [m.copy() for m in self.masks]
-        twin.counts = [c.copy() for c in self.counts]
+        twin.masks = self.masks.copy()
         twin.pool_free = self.pool_free.copy()
         twin.type_free = self.type_free.copy()
+        twin.now_us = self.now_us
+        twin._moments_us = self._moments_us.copy()
         twin.down = self.down.copy()
-        twin.touched = []
+        twin.touched = {}
         twin.returned = []
         return twin
 
@@ -153,23 +181,30 @@ class Occupancy:
             If a node has too few free accelerators or is down.
         """
         nodes, counts, free = placement.nodes, placement.counts, self.free
+        if len(nodes) == 1 == len(counts) and free[nodes[0]] >= counts[0]:
+            self._shift(nodes[0], -counts[0])  # the usual case, without a loop
+            return
         for node, count in zip(nodes, counts, strict=True):
             if free[node] < count:  # a node that is down has none free
                 raise ValueError(f"node {node} has {free[node]} free, {count} asked")
-        if len(nodes) == 1:  # the usual case, without a loop
-            self._shift(nodes[0], -counts[0])
-            return
         for node, count in zip(nodes, counts, strict=True):
             self._shift(node, -count)
 
     def give(self, placement: Placement) -> None:
         """Release `placement` (parts on nodes that are down stay unavailable)."""
-        down = self.down
-        for node, count in zip(placement.nodes, placement.counts, strict=True):
+        nodes, counts, down = placement.nodes, placement.counts, self.down
+        if len(nodes) == 1 and not down:
+            self._shift(nodes[0], counts[0])
+            return
+        for node, count in zip(nodes, counts, strict=True):
             if node in down:
                 self.returned.append(node)
             else:
                 self._shift(node, count)
+
+    def free_us(self, pool: int, now_us: int) -> int:
+        """Return the accelerator-microseconds that the pool has been free from 0 to `now_us`."""
+        return self.pool_free[pool] * now_us - self._moments_us[pool]
 
     def fits(self, placement: Placement) -> bool:
         """Return whether every node of `placement` has the room now."""
@@ -179,17 +214,15 @@ class Occupancy:
     def set_down(self, node: int) -> None:
         """Take a node out of service; what is held there stays held."""
         self._shift(node, -self.free[node])
-        pool, bit = self.layout.node_pool[node], self.layout.node_bit[node]
-        self.masks[pool][0] &= ~bit
-        self.counts[pool][0] -= 1
+        bit, first, _, _ = self.layout.seats[node]
+        self.masks[first] ^= bit
         self.down.add(node)
 
     def set_up(self, node: int, free: int | None = None) -> None:
         """Bring a node back with `free` accelerators; by default all of them."""
-        pool, bit = self.layout.node_pool[node], self.layout.node_bit[node]
+        bit, first, pool, _ = self.layout.seats[node]
         self.down.remove(node)
-        self.masks[pool][0] |= bit
-        self.counts[pool][0] += 1
+        self.masks[first] ^= bit
         self._shift(node, self.layout.pool_size[pool] if free is None else free)
 
     def withhold(self, node: int, count: int) -> None:
@@ -197,22 +230,35 @@ class Occupancy:
         self._shift(node, -count)
 
     def _shift(self, node: int, delta: int) -> None:
-        layout = self.layout
-        pool = layout.node_pool[node]
-        bit = layout.node_bit[node]
-        before = self.free[node]
-        after = before + delta
-        masks, counts = self.masks[pool], self.counts[pool]
-        masks[before] ^= bit
-        masks[after] |= bit
-        counts[before] -= 1
-        counts[after] += 1
-        self.free[node] = after
+        free, masks = self.free, self.masks
+        bit, first, pool, kind = self.layout.seats[node]
+        before = free[node]
+        free[node] = after = before + delta
+        at, last = (after, before) if delta < 0 else (before, after)
+        at += first
+        last += first
+        while at < last:
+            at += 1
+            masks[at] ^= bit
         self.pool_free[pool] += delta
-        self.type_free[layout.pool_type[pool]] += delta
-        self.touched.append(pool)
+        self.type_free[kind] += delta
+        self._moments_us[pool] += delta * self.now_us
+        self.touched[pool] = None
 
     # --- search ------------------------------------------------------------------
+
+    def by_free(self, pool: int) -> Iterator[tuple[int, int]]:
+        """Yield each number of free accelerators, from 1, with the mask of nodes that have it."""
+        masks, first = self.masks, self.layout.first_mask[pool]
+        for free in range(1, self.layout.pool_size[pool] + 1):
+            exactly = masks[first + free] ^ masks[first + free + 1]
+            if exactly:
+                yield free, exactly
+
+    def has_node(self, pool: int, count: int) -> bool:
+        """Return whether a node of the pool has `count` free."""
+        layout = self.layout
+        return layout.pool_size[pool] >= count and self.masks[layout.first_mask[pool] + count] > 0
 
     def slots(self, pool: int, per_node: int) -> int:
         """Return how many slots of `per_node` accelerators the pool has free."""
@@ -220,28 +266,24 @@ class Occupancy:
             return 0
         if per_node == 1:
             return self.pool_free[pool]
-        counts = self.counts[pool]
-        if 2 * per_node >= len(counts):  # a node holds one slot at most
-            return sum(counts[per_node:])
-        total = 0
-        for f in range(per_node, len(counts)):
-            total += counts[f] * (f // per_node)
-        return total
+        size, first = self.layout.pool_size[pool], self.layout.first_mask[pool]
+        if per_node <= size < 2 * per_node:  # a node holds one slot at most
+            return self.masks[first + per_node].bit_count()
+        return sum(
+            [m.bit_count() for m in self.masks[first + per_node : first + size + 1 : per_node]]
+        )
 
     def holds(self, mode: Mode) -> bool:
         """Return whether `find` would find a placement, without looking for the best one."""
         for group in mode.groups:
             if self.type_free[group.type_index] < group.count:
                 return False
-        first = mode.groups[0]
+        layout, first = self.layout, mode.groups[0]
         if mode.level == 0:
-            return any(
-                self.pool_free[p] >= first.count and any(self.counts[p][first.count :])
-                for p in self.layout.type_pools[first.type_index]
-            )
-        for entry in self.layout.domains_of.get((first.type_index, mode.level), ()):
+            return any(self.has_node(p, first.count) for p in layout.type_pools[first.type_index])
+        for entry in layout.domains_of.get((first.type_index, mode.level), ()):
             if self._has_room(first, entry.pools) and all(
-                self._has_room(g, self._pools_within(entry.domain, mode.level, g.type_index))
+                self._has_room(g, layout.pools_within(entry.domain, mode.level, g.type_index))
                 for g in mode.groups[1:]
             ):
                 return True
@@ -264,52 +306,51 @@ class Occupancy:
             Pools to leave alone; a domain that contains one of the mode's types only in part
             is used for the rest.
         """
+        if mode.level:
+            return self._find_in_domain(mode, fit, barred)
+        (group,) = mode.groups
+        count, kind = group.count, group.type_index
+        if self.type_free[kind] < count:
+            return None
+        layout, masks = self.layout, self.masks
+        least = 1 << 62  # free accelerators on the tightest node so far
+        found = -1, 0  # its pool, and the mask of those as tight
+        for pool in layout.type_pools[kind]:
+            if layout.pool_size[pool] < count or (barred and pool in barred):
+                continue
+            at = layout.first_mask[pool] + count
+            enough = masks[at]
+            if not enough:
+                continue
+            if fit == "first":
+                found = pool, enough
+                break
+            free = count
+            while masks[at + 1] == enough:
+                at += 1
+                free += 1
+            if free < least:
+                least, found = free, (pool, enough ^ masks[at + 1])
+                if free == count:
+                    break
+        pool, mask = found
+        if not mask:
+            return None
+        position = (mask & -mask).bit_length() - 1
+        return layout.single(layout.pool_nodes[pool][position], count)
+
+    def _find_in_domain(self, mode: Mode, fit: Fit, barred: Set[int]) -> Placement | None:
         type_free = self.type_free
         for group in mode.groups:
             if type_free[group.type_index] < group.count:
                 return None
-        if mode.level == 0:
-            return self._find_in_node(mode.groups[0], fit, barred)
-        return self._find_in_domain(mode, fit, barred)
-
-    def _find_in_node(self, group: Group, fit: Fit, barred: Set[int]) -> Placement | None:
-        count = group.count
-        pool_free = self.pool_free
-        best: tuple[int, int] | None = None  # (free on the node, pool)
-        for pool in self.layout.type_pools[group.type_index]:
-            if pool_free[pool] < count or pool in barred:
-                continue
-            if fit == "first":
-                union = 0
-                for mask in self.masks[pool][count:]:
-                    union |= mask
-                if union:
-                    position = (union & -union).bit_length() - 1
-                    return self.layout.single(self.layout.pool_nodes[pool][position], count)
-                continue
-            counts = self.counts[pool]
-            for f in range(count, len(counts)):
-                if counts[f]:
-                    if best is None or f < best[0]:
-                        best = (f, pool)
-                    break
-            if best is not None and best[0] == count:
-                break
-        if best is None:
-            return None
-        f, pool = best
-        mask = self.masks[pool][f]
-        position = (mask & -mask).bit_length() - 1
-        return self.layout.single(self.layout.pool_nodes[pool][position], count)
-
-    def _find_in_domain(self, mode: Mode, fit: Fit, barred: Set[int]) -> Placement | None:
         first = mode.groups[0]
         tightest: tuple[int, int] | None = None
         chosen: list[tuple[int, ...]] = []
         for entry in self.layout.domains_of.get((first.type_index, mode.level), ()):
             pools = [entry.pools]
             for group in mode.groups[1:]:
-                pools.append(self._pools_within(entry.domain, mode.level, group.type_index))
+                pools.append(self.layout.pools_within(entry.domain, mode.level, group.type_index))
             if barred:
                 pools = [tuple(p for p in ps if p not in barred) for ps in pools]
             if not all(map(self._has_room, mode.groups, pools)):
@@ -330,16 +371,10 @@ class Occupancy:
     def has_room(self, mode: Mode, domain: int) -> bool:
         """Return whether `domain` (of the mode's level) holds a legal placement of `mode`."""
         for group in mode.groups:
-            pools = self._pools_within(domain, mode.level, group.type_index)
+            pools = self.layout.pools_within(domain, mode.level, group.type_index)
             if not pools or not self._has_room(group, pools):
                 return False
         return True
-
-    def _pools_within(self, domain: int, level: int, type_index: int) -> tuple[int, ...]:
-        for entry in self.layout.domains_of.get((type_index, level), ()):
-            if entry.domain == domain:
-                return entry.pools
-        return ()
 
     def _has_room(self, group: Group, pools: Sequence[int]) -> bool:
         whole, rest = divmod(group.count, group.per_node)
@@ -355,9 +390,7 @@ class Occupancy:
         if slots > whole:
             return True
         return slots == whole and any(
-            self.counts[p][f] and f % group.per_node >= rest
-            for p in pools
-            for f in range(len(self.counts[p]))
+            free % group.per_node >= rest for p in pools for free, _ in self.by_free(p)
         )
 
     def _fill(self, group: Group, pools: Sequence[int], taken: dict[int, int]) -> None:
@@ -380,8 +413,8 @@ class Occupancy:
 
     def _fill_pool(self, pool: int, per_node: int, need: int, taken: dict[int, int]) -> int:
         nodes = self.layout.pool_nodes[pool]
-        for f in range(per_node, len(self.masks[pool])):
-            mask = self.masks[pool][f]
+        for f, exactly in self.by_free(pool):
+            mask = exactly if f >= per_node else 0
             while mask and need:
                 low = mask & -mask
                 mask ^= low

@@ -88,6 +88,7 @@ class AllocationColumns(Sequence[Allocation]):
     """
 
     __slots__ = (
+        "_parts",
         "_rows",
         "end_us",
         "job",
@@ -119,31 +120,54 @@ class AllocationColumns(Sequence[Allocation]):
         self.lost_work = lost_work
         self.placements = placements
         self._rows: tuple[Allocation, ...] | None = None
+        self._parts: tuple[IntArray, IntArray, IntArray] | None = None
 
     def in_order(self) -> AllocationColumns:
         """Return the same allocations by (end, job, start)."""
-        order = np.lexsort((self.start_us, self.job, self.end_us))
+        order = self._order()
+        return self if order is None else self.rows(order)
+
+    def rows(self, index: IntArray) -> AllocationColumns:
+        """Return the allocations at `index`, in that order."""
         return AllocationColumns(
-            self.job[order],
-            self.mode[order],
-            self.start_us[order],
-            self.end_us[order],
-            self.overhead_us[order],
-            self.work[order],
-            self.lost_work[order],
-            [self.placements[i] for i in order.tolist()],
+            self.job[index],
+            self.mode[index],
+            self.start_us[index],
+            self.end_us[index],
+            self.overhead_us[index],
+            self.work[index],
+            self.lost_work[index],
+            [self.placements[i] for i in index.tolist()],
         )
+
+    def _order(self) -> IntArray | None:
+        """Return the positions by (end, job, start), None if they are in that order."""
+        gaps = np.diff(self.end_us)
+        if (gaps > 0).all():
+            return None
+        if (gaps < 0).any():
+            return np.lexsort((self.start_us, self.job, self.end_us))
+        same = np.zeros(len(self), dtype=np.bool_)  # where only ends at one instant change places
+        same[1:] = gaps == 0
+        same[:-1] |= same[1:]
+        rows = np.flatnonzero(same)
+        order = np.arange(len(self))
+        keys = (self.start_us[rows], self.job[rows], self.end_us[rows])
+        order[rows] = rows[np.lexsort(keys)]
+        return order
 
     def parts(self) -> tuple[IntArray, IntArray, IntArray]:
         """Return one entry per node of every placement: allocation, node, accelerators."""
-        spans = [p.nodes for p in self.placements]
-        lengths = np.fromiter(map(len, spans), np.int64, len(spans))
-        total = int(lengths.sum())
-        nodes = np.fromiter(chain.from_iterable(spans), np.int64, total)
-        counts = np.fromiter(
-            chain.from_iterable([p.counts for p in self.placements]), np.int64, total
-        )
-        return np.repeat(np.arange(len(spans)), lengths), nodes, counts
+        if self._parts is None:
+            spans = [p.nodes for p in self.placements]
+            lengths = np.fromiter(map(len, spans), np.int64, len(spans))
+            total = int(lengths.sum())
+            nodes = np.fromiter(chain.from_iterable(spans), np.int64, total)
+            counts = np.fromiter(
+                chain.from_iterable([p.counts for p in self.placements]), np.int64, total
+            )
+            self._parts = np.repeat(np.arange(len(spans)), lengths), nodes, counts
+        return self._parts
 
     def __len__(self) -> int:
         return len(self.placements)

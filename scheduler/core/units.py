@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 US_PER_S: Final = 1_000_000
 HOUR_S: Final = 3600.0
 DAY_S: Final = 86400.0
@@ -23,6 +26,11 @@ def us_from_s(seconds: float) -> int:
     that text such as ``0.1`` does not turn into one microsecond more.
     """
     return math.ceil(seconds * US_PER_S - 1e-3)
+
+
+def all_us_from_s(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return many times in microseconds, each as `us_from_s` does."""
+    return np.ceil(seconds * US_PER_S - 1e-3).astype(np.int64)
 
 
 def s_from_us(microseconds: int) -> float:

@@ -20,6 +20,9 @@ Columns (JSON Lines: fields), each at most once; the unit is in the name:
 ``priority``, ``limit_s``, ``after``
     optional; higher goes first, where the policy looks at it; held time after which the job is
     killed; ids of jobs that must have finished first, joined by ``|``
+``array``, ``at_once``
+    optional; a name that rows share, which ``after`` may give for all of them; how many of them
+    run at once, said in one of the rows or alike in several
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ from scheduler.io.rows import LONGEST_S, RowFaults, check_width, read_lines, rea
 JOB_FIELDS: Final = (
     *("id", "class", "release_s", "run_time_s", "work", "estimate_s", "weight", "deadline_s"),
     *("tenant", "gang", "accelerators", "reference", "memory_gib", "preemptible"),
-    *("priority", "limit_s", "after"),
+    *("priority", "limit_s", "after", "array", "at_once"),
 )
 CLASS_FIELDS: Final = ("gang", "accelerators", "reference", "memory_gib", "preemptible")
 GANG_CAP: Final = 1_000_000
@@ -71,6 +74,8 @@ class JobsTable:
     classes: list[JobClass]
     types: Mapping[str, str]
     taken: dict[str, str] = field(default_factory=dict)
+    _rows: dict[str, list[int]] = field(default_factory=dict)
+    _most: dict[str, int] = field(default_factory=dict)
 
     def read(self, path: Path) -> None:
         """Add the jobs of the file at `path`.
@@ -90,6 +95,10 @@ class JobsTable:
         if not found and not faults.faults:
             faults.add(0, "", "no jobs", "", "at least one row")
         faults.finish()
+        for name, rows in self._rows.items():
+            self.columns.arrays[name] = tuple(self.columns.ids[row] for row in rows)
+            if name in self._most:
+                self.columns.limit_array(rows, self._most[name])
 
     def _add(
         self,
@@ -132,6 +141,7 @@ class JobsTable:
             high=LONGEST_S,
         )
         priority = self._priority(faults, line, row.get("priority", ""))
+        self._note_array(faults, line, row)
         if len(faults.faults) == before:
             self.columns.add(
                 *(job, index, release, work),
@@ -143,6 +153,20 @@ class JobsTable:
                 limit_s=limit,
                 after=tuple(n.strip() for n in row.get("after", "").split("|") if n.strip()),
             )
+
+    def _note_array(self, faults: RowFaults, line: int, row: Mapping[str, str]) -> None:
+        """Note the array of the row that is added next, and how many of it run at once."""
+        array, written = row.get("array", ""), row.get("at_once", "")
+        if array:
+            self._rows.setdefault(array, []).append(len(self.columns))
+        if not written:
+            return
+        most = faults.whole(line, "at_once", written, high=GANG_CAP)
+        if not array:
+            faults.add(line, "at_once", "the row is of no array", written, "array: a name")
+        elif self._most.setdefault(array, most) != most:
+            said = f"{self._most[array]}, as in an earlier row"
+            faults.add(line, "at_once", f"array {array!r} has another limit", written, said)
 
     def _priority(self, faults: RowFaults, line: int, written: str) -> int:
         digits = written.removeprefix("-")

@@ -32,8 +32,8 @@ class AlloX:
     """The matching without reserved shares: the paper's fairness parameter is 1.
 
     AlloX knows jobs of one accelerator. Here a machine is as many accelerators as the mean gang
-    of the jobs that wait has, and a gang keeps it for its run time times its accelerators over
-    that mean; with gangs of one this is AlloX. The paper's estimator is left out: run times are
+    of the jobs that wait has (what is free counts as one if it is less), and a gang keeps it for
+    its run time times its accelerators over that mean; with gangs of one this is AlloX. The paper's estimator is left out: run times are
     what the view tells.
     """
 
@@ -124,6 +124,8 @@ def _machines(view: View, gang: float) -> tuple[list[int], np.ndarray, FloatArra
         delays.sort()
         whole = max(1, int(len(delays) / gang + 1e-9)) if delays else 0
         last = [delays[min(len(delays), round((s + 1) * gang)) - 1] for s in range(whole)]
+        if last and delays[0] == 0.0:
+            last[0] = 0.0  # less than a machine is free: what is narrower may start
         ready = last.count(0.0)
         if ready:
             groups.append((t, ready, 0.0))

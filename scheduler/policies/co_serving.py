@@ -1,8 +1,8 @@
 """Services and training on one fleet: how many replicas to keep, five ways.
 
-All of them fill what the services leave with the same training rule (shortest remaining time
-first), so that what differs is the provisioning alone. The threshold autoscaler sees only the
-present; the static ones know the peak; `Foresight` knows the forecast curve, which is the
+All of them fill what the services leave with the same training rule, shortest remaining time
+first; ours also move gangs that had to start spread over nodes. The threshold autoscaler sees
+only the present; the static ones know the peak; `Foresight` knows the forecast curve, which is the
 recorded one, and `Forecasting` nothing but the past.
 """
 
@@ -32,11 +32,11 @@ from scheduler.policies.view import ServiceNow, View
 IN_TIME_PROBABILITY = 0.9999
 """Probability that a request is taken up in time, where its service states none."""
 
-MISS_COST_S = 1200.0
-"""Accelerator-seconds that a missed request is worth, where its service states no probability:
-capacity against unforeseen demand is kept up to the quantile at which one more of it would
-stand idle for more than that (Arrow, Harris and Marschak, "Optimal inventory policy",
-Econometrica 19(3), 1951). All services then lose where it saves most."""
+MISS_COST_S = 900.0
+"""Accelerator-seconds that a missed request is worth (a quarter of an accelerator-hour), where
+its service states no probability: capacity against unforeseen demand is kept up to the quantile
+at which one more of it would stand idle for more than that (Arrow, Harris and Marschak, "Optimal
+inventory policy", Econometrica 19(3), 1951). All services then lose where it saves most."""
 
 KEEP_LOADS = 2.0
 """A replica stops only when it is not needed for this many load times: below two, starting it
@@ -49,7 +49,7 @@ TOLERANCE = 0.1
 """Within this of the target, the threshold autoscaler does nothing (Kubernetes' default)."""
 
 STABILISATION_S = 300.0
-"""It scales down to the highest wish of this long (Kubernetes' default)."""
+"""It scales down to the highest wish of this long (Kubernetes' default); so does `Forecasting`."""
 
 DEPRECIATION_H = 3 * 365 * 24.0
 """Hours over which a purchase price is spread where no rental price is known."""
@@ -163,7 +163,8 @@ class Forecasting:
     def _capacity(self, view: View, index: int, state: ServiceNow, step: int, rate: float) -> float:
         service = state.service
         if index not in self._forecasts:
-            lead_us, hold_us = us_from_s(service.load_s), us_from_s(KEEP_LOADS * service.load_s)
+            lead_us = us_from_s(service.load_s)
+            hold_us = us_from_s(max(KEEP_LOADS * service.load_s, STABILISATION_S))
             self._forecasts[index] = DemandForecast(
                 state.times_us, service.demand_per_s, lead_us, hold_us
             )

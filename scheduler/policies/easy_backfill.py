@@ -28,8 +28,10 @@ class EasyBackfill:
 
     def decide(self, view: View) -> None:
         """Start the head of the queue while it fits, then backfill around its reservation."""
-        self._services.provision(view)
-        self._queue.update(view)
+        if view.services:
+            self._services.provision(view)
+        if view.joined:
+            self._queue.update(view)
         head = self._queue.start_head(view)
         if head is None or len(self._queue.jobs) < 2 or not any(view.occupancy.type_free):
             return

@@ -48,6 +48,8 @@ class Fifo:
 
     def decide(self, view: View) -> None:
         """Start what fits, in order of arrival."""
-        self._services.provision(view)
-        self._queue.update(view)
+        if view.services:
+            self._services.provision(view)
+        if view.joined:
+            self._queue.update(view)
         self._queue.start_head(view)

@@ -1,11 +1,12 @@
-"""Hadar: accelerators have prices that rise as they are taken; jobs take what pays.
+"""Hadar-like: accelerators have prices that rise as they are taken; jobs take what pays.
 
-A. Sultana, N. Pakka, F. Xu, X. Yuan, L. Chen, N. Tzeng, "Resource heterogeneity-aware and
-utilization-enhanced scheduling for deep learning clusters", arXiv 2503.10918, 2025 (Hadar:
-A. Sultana, F. Xu, X. Yuan, L. Chen, N. Tzeng, "Hadar: heterogeneity-aware optimization-based
-online scheduling for deep learning cluster", IPDPS 2024). In rounds, each job weighs what an
-allocation is worth to it, its utility at the time it would then finish, against what it costs
-at prices that grow exponentially with the share of a type that is taken; it gets the allocation
+After A. Sultana, N. Pakka, F. Xu, X. Yuan, L. Chen, N. Tzeng, "Resource heterogeneity-aware and
+utilization-enhanced scheduling for deep learning clusters", arXiv 2503.10918, 2025: a primal-dual
+framework with a dual subroutine decides, in rounds, which tasks of which job run on which unlike
+accelerators. Each job weighs what an allocation is worth to it, its utility at the time it would
+then finish, against what it costs at prices that grow exponentially with the share of a type that
+is taken, as is usual for online primal-dual schedulers (Y. Bao, Y. Peng, C. Wu, Z. Li, "Online
+job scheduling in distributed machine learning clusters", INFOCOM 2018); it gets the allocation
 with the largest payoff, and prices rise before the next job chooses.
 """
 
@@ -23,8 +24,8 @@ from scheduler.policies.rounds import ROUND_S
 from scheduler.policies.view import View
 
 SCALE: Final = 4.0
-"""The least price lies this much below the least utility of an accelerator (the paper's 4 eta,
-which keeps its competitive ratio, with eta = 1)."""
+"""The least price lies this much below the least that an accelerator is worth to a job: our
+choice, so that on an idle fleet a place pays for everybody."""
 
 
 class Option(NamedTuple):
@@ -38,12 +39,12 @@ class Option(NamedTuple):
 class Hadar:
     """Dual prices in rounds; utility is the inverse of slowdown.
 
-    Simplified: a job's modes stand for its task-level allocations (a gang on several types
-    among them, where its class permits that, at the pace of its slowest member), and jobs
-    choose in the order of their payoff per accelerator, where the paper's dual subroutine tries
-    all subsets of the queue; what those with a positive payoff leave goes to the others in the
-    same order, rather than to nobody. Its utility, work per second of the whole stay, is counted in
-    units of the job's fastest rate, as models count their work differently.
+    Simplified, and not the paper's program term by term: a job's modes stand for its task-level
+    allocations (a gang on several types among them, where its class permits that, at the pace
+    of its slowest member); jobs choose one after another in the order of their payoff per
+    accelerator; what those with a positive payoff leave goes to the others in the same order,
+    rather than to nobody. Utility, work per second of the whole stay, is counted in units of
+    the job's fastest rate, as models count their work differently.
 
     Parameters
     ----------
@@ -140,7 +141,7 @@ def _types(view: View, job: int, mode: int) -> tuple[tuple[int, int], ...]:
 def prices(least: float, most: float, taken: FloatArray, capacity: FloatArray) -> FloatArray:
     """Return what an accelerator of each type costs: `least` untouched, `most` all taken.
 
-    ``least * (most / least) ** (taken / capacity)``, the paper's price function.
+    ``least * (most / least) ** (taken / capacity)``.
     """
     share = np.divide(taken, capacity, out=np.ones_like(taken), where=capacity > 0)
     return np.asarray(least * (most / least) ** share)

@@ -12,9 +12,11 @@ from scheduler.policies.guarded_round import GuardedRound
 from scheduler.policies.round_log import RoundLog
 from scheduler.policies.view import ClassQueues, View
 from scheduler.solver.greedy_round import greedy_round
+from scheduler.solver.large_round import large_round
 from scheduler.solver.prices import Prices
 from scheduler.solver.round_model import solve_round
 from scheduler.solver.round_types import Candidate, Held, Option, RoundAnswer
+from scheduler.solver.scale.columns import PriceList
 
 ROUND_S = 60.0
 """Least time between two full rounds; in between, what fits starts at once."""
@@ -24,6 +26,13 @@ GAP_TOLERANCE = 0.02
 
 EXACT_TIME = 0.05
 """Deterministic time limit of one exact round."""
+
+LARGE_FLEET = 2048
+"""Accelerators from which on rounds count sizes instead of nodes (`solver.large_round`)."""
+
+ROUND_FLEET = 4096
+"""Accelerators above which the time between full rounds grows in proportion to the fleet, as
+what starts and ends between two of them would otherwise."""
 
 
 URGENCY = 30.0
@@ -71,6 +80,9 @@ class Optimizer:
         self._queues = ClassQueues(key=lambda view, job: view.remaining_s(job))
         self._services = Autoscale()
         self._prices: Prices | None = None
+        self._counted: PriceList | None = None
+        self._is_large = False
+        self._round_s = ROUND_S
         self._last_round_us = -us_from_s(ROUND_S)
         self._changed = False
         self._fleet_rate: tuple[float, ...] = ()
@@ -85,13 +97,16 @@ class Optimizer:
             self._prices = Prices(len(view.problem.types))
             self.rounds = RoundLog(view.problem.types)
             self._fleet_rate = fleet_rates(view.problem)
+            accelerators = sum(view.problem.capacity())
+            self._is_large = accelerators >= LARGE_FLEET
+            self._round_s = ROUND_S * max(1.0, accelerators / ROUND_FLEET)
             self._shapes = [_shortlist(modes) for modes in view.problem.modes]
         self._services.provision(view)
         self._queues.update(view)
         if not view.waiting and not view.running:
             return
         self._changed |= bool(view.joined) or view.ended > 0
-        wait_us = us_from_s(ROUND_S if self._changed else IDLE_ROUND_S)
+        wait_us = us_from_s(self._round_s if self._changed else IDLE_ROUND_S)
         if view.now_us - self._last_round_us >= wait_us:
             self._last_round_us = view.now_us
             self._changed = False
@@ -99,7 +114,7 @@ class Optimizer:
         if view.waiting:
             self._start_what_fits(view)
         if view.waiting or self._changed:
-            wait_us = us_from_s(ROUND_S if self._changed else IDLE_ROUND_S)
+            wait_us = us_from_s(self._round_s if self._changed else IDLE_ROUND_S)
             view.wake_at(self._last_round_us + wait_us)
 
     # --- between rounds --------------------------------------------------------------
@@ -140,8 +155,13 @@ class Optimizer:
         if view.restricted:
             self._guarded_round(view, candidates, bound)
             return
-        answer = greedy_round(layout, view.occupancy, candidates, bound)
-        if answer.gap > GAP_TOLERANCE:
+        if self._is_large:
+            answer, self._counted = large_round(
+                layout, view.occupancy, candidates, bound, self._counted
+            )
+        else:
+            answer = greedy_round(layout, view.occupancy, candidates, bound)
+        if not self._is_large and answer.gap > GAP_TOLERANCE:
             self.counters["exact_rounds"] += 1
             answer = solve_round(
                 view.problem, layout, view.occupancy, candidates,

@@ -184,18 +184,18 @@ class Ordered:
         self, view: View, job: int, key: float, victims: list[tuple[float, int]]
     ) -> tuple[int, Placement] | None:
         """Stop jobs from the end of the order until `job` fits; none if it would not."""
-        then = view.occupancy.copy()
-        wanted = {g.type_index for mode in view.modes(job) for g in mode.groups}
-        layout = then.layout
-        chosen: list[tuple[float, int]] = []
         least = key + self._order.margin(view, job)
+        if not victims or victims[0][0] <= least:
+            return None  # the usual case: nothing runs that is so far back
+        then = view.occupancy.copy()
+        chosen: list[tuple[float, int]] = []
         for entry in victims:
             if entry[0] <= least:
                 return None
             if entry[1] not in view.running:
                 continue
             placement = view.running[entry[1]].placement
-            if not any(layout.pool_type[layout.node_pool[n]] in wanted for n in placement.nodes):
+            if not view.may_use(job, placement):
                 continue
             then.give(placement)
             chosen.append(entry)

@@ -9,6 +9,7 @@ from scheduler.policies.lucid import Lucid
 from scheduler.policies.ordered import Ordered
 from scheduler.policies.priced import PricedOptimizer
 from scheduler.policies.rounds import SharedRounds
+from scheduler.policies.sia import Sia
 from scheduler.policies.strip_plan import StripPlanner
 from scheduler.policies.view import Policy
 
@@ -79,13 +80,18 @@ def allox() -> Policy:
 
 
 def hadar() -> Policy:
-    """A. Sultana et al., "Hadar", IPDPS 2024."""
+    """After A. Sultana et al., arXiv 2503.10918, 2025."""
     return Hadar()
 
 
 def lucid() -> Policy:
     """Q. Hu et al., "Lucid", ASPLOS 2023."""
     return Lucid()
+
+
+def sia() -> Policy:
+    """S. Jayaram Subramanya et al., "Sia", SOSP 2023, for jobs of fixed batch."""
+    return Sia()
 
 
 def gavel_max_min_perf() -> SharedRounds:

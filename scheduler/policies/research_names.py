@@ -25,8 +25,9 @@ RESEARCH: Final[dict[str, str]] = {
     "gpu_clustering": "arrival order without blocking, gangs of one size together (OSDI 2018)",
     "fgd": "arrival order without blocking, where fragmentation grows least (ATC 2023)",
     "allox": "jobs matched to types and places in their queues, for mean JCT (EuroSys 2020)",
-    "hadar": "rounds in which jobs take what pays at rising prices (IPDPS 2024)",
-    "lucid": "small jobs first by durations predicted from history, no packing (ASPLOS 2023)",
+    "hadar": "Hadar-like (2025): rounds in which jobs take what pays at rising prices",
+    "sia": "one type and count per job and round, by an integer program (SOSP 2023); slow",
+    "lucid": "Lucid-like (ASPLOS 2023): small jobs first by predicted durations, no packing",
     **{
         f"gavel_{k}_perf": f"Gavel (OSDI 2020): {text}, by rates per type"
         for k, text in _GAVEL.items()

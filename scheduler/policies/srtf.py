@@ -54,18 +54,18 @@ def _longest_first(view: View) -> list[tuple[float, int]]:
 
 def _make_room(view: View, job: int, remaining_s: float, victims: list[tuple[float, int]]) -> bool:
     """Preempt the longest jobs until `job` fits; preempt none if it would not."""
-    then: Occupancy = view.occupancy.copy()
-    wanted = {g.type_index for mode in view.modes(job) for g in mode.groups}
-    layout = then.layout
-    chosen: list[tuple[float, int]] = []
     needs_s = remaining_s + view.restart_us(job) / 1e6
+    if not victims or victims[0][0] <= needs_s:
+        return False  # the usual case: nothing runs that is longer
+    then: Occupancy = view.occupancy.copy()
+    chosen: list[tuple[float, int]] = []
     for length_s, victim in victims:
         if length_s <= needs_s:
             return False
         if victim not in view.running:
             continue
         placement = view.running[victim].placement
-        if not any(layout.pool_type[layout.node_pool[n]] in wanted for n in placement.nodes):
+        if not view.may_use(job, placement):
             continue
         then.give(placement)
         chosen.append((length_s, victim))

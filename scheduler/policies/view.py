@@ -105,7 +105,6 @@ class JobsNow(Protocol):
 
     waiting: dict[int, None]
     running: dict[int, RunningJob]
-    tenant_us: list[int]
 
     @property
     def access(self) -> AccessNow | None:
@@ -118,6 +117,10 @@ class JobsNow(Protocol):
 
     def attained_s(self, job: int) -> float:
         """Return run time had so far, in seconds of the job's fastest mode."""
+        ...
+
+    def held_us(self) -> list[int]:
+        """Return accelerator-microseconds of each tenant in allocations that have ended."""
         ...
 
     def start(self, job: int, mode: int, placement: Placement) -> None:
@@ -224,9 +227,18 @@ class View:
         self.stop = jobs.stop
         self.move = jobs.move
         self._access = jobs.access
-        self._tenant_us = jobs.tenant_us
+        self._held_us = jobs.held_us
         self.start_replica = replicas.start
         self.stop_replica = replicas.stop
+        self._modes = problem.modes
+        self._asks = [
+            tuple((i, m, m.groups[0].type_index, m.groups[0].count) for i, m in enumerate(modes))
+            for modes in problem.modes
+        ]
+        self._types_of = [
+            frozenset(g.type_index for mode in modes for g in mode.groups)
+            for modes in problem.modes
+        ]
         columns = problem.workload.jobs
         self._class_of: list[int] = columns.class_index.tolist()
         self._estimate_s: list[float] = columns.estimate_s.tolist()
@@ -250,7 +262,12 @@ class View:
 
     def modes(self, job: int) -> tuple[Mode, ...]:
         """Return the job's modes, fastest first."""
-        return self.problem.modes[self._class_of[job]]
+        return self._modes[self._class_of[job]]
+
+    def may_use(self, job: int, placement: Placement) -> bool:
+        """Return whether some node of `placement` is of a type that a mode of the job asks for."""
+        types, layout = self._types_of[self._class_of[job]], self.occupancy.layout
+        return any(layout.pool_type[layout.node_pool[node]] in types for node in placement.nodes)
 
     def weight(self, job: int) -> float:
         """Return the job's weight."""
@@ -284,7 +301,7 @@ class View:
 
     def tenant_used_s(self) -> list[float]:
         """Return the accelerator-seconds that jobs have held so far, by tenant."""
-        used_us = list(self._tenant_us)
+        used_us = self._held_us()
         for job, running in self.running.items():
             count = self.problem.modes[self._class_of[job]][running.mode].count
             used_us[self._tenant_of[job]] += count * (self.now_us - running.start_us)
@@ -353,8 +370,9 @@ class View:
         if access is not None:
             want = access.want_of[job]
             where = access.hide(want, where)
-        for index, mode in enumerate(self.problem.modes[self._class_of[job]]):
-            if access is not None and not access.permits(want, mode):
+        type_free = where.type_free
+        for index, mode, kind, count in self._asks[self._class_of[job]]:
+            if type_free[kind] < count or (access is not None and not access.permits(want, mode)):
                 continue
             placement = self._search(mode, fit, where) if caps_power else where.find(mode, fit)
             if placement is not None:

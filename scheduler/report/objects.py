@@ -17,6 +17,7 @@ _MORE = (
     *("slo_attainment", "preemptions", "resizes", "moves", "restarts", "lost_accelerator_s"),
     *("energy_j", "cost_usd", "carbon_g"),
     *("mean_finish_time_ratio", "max_finish_time_ratio", "unfair_fraction", "share_fairness"),
+    *("killed", "cancelled"),
 )
 
 

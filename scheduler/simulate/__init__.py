@@ -1,7 +1,7 @@
 """The event engine: plays a policy with noise and failures; emits a Run with its Ledger.
 
 `simulate` plays a whole run. An `Engine` can be stopped on the way, saved as JSON data,
-restored and forked:
+restored and forked (`scheduler.io.write_snapshot` and `read_snapshot` keep that data in a file):
 
 >>> engine = Engine(problem, make("fifo"), policy_name="fifo", seed=0,
 ...     information="exact", noise_sigma=0.0, horizon_s=None,

@@ -18,7 +18,7 @@ from scheduler.core.errors import Fault, InputError
 from scheduler.core.ledger import Ledger
 from scheduler.core.problem import Problem
 from scheduler.core.random import stream
-from scheduler.core.run import Run
+from scheduler.core.run import AllocationColumns, Run
 from scheduler.core.units import us_from_s
 from scheduler.policies.view import Information, Policy, View
 from scheduler.simulate.clock import Clock, Kind
@@ -26,11 +26,12 @@ from scheduler.simulate.ground import Ground
 from scheduler.simulate.guarded_idle import GuardedIdleBook
 from scheduler.simulate.held import held_us
 from scheduler.simulate.idle import IdleBook
-from scheduler.simulate.jobs import JobBook
+from scheduler.simulate.jobs import FAR_US, JobBook
 from scheduler.simulate.nodes import NodeBook
 from scheduler.simulate.power_meter import energy_of
 from scheduler.simulate.replicas import ReplicaBook
 from scheduler.simulate.snapshot import (
+    THEN,
     Overlay,
     Writer,
     differing,
@@ -132,11 +133,11 @@ class Engine:
             Kind.REPAIR: self.nodes.repair,
             Kind.FAIL: self.nodes.fail,
             Kind.RESERVE: self.nodes.reserve,
-            Kind.ARRIVE: self.jobs.arrive,
+            Kind.ARRIVE: lambda *_: None,  # pushed by nobody: `JobBook` has them in order
             Kind.DEMAND: self.replicas.demand,
             Kind.LOADED: self.replicas.loaded,
             Kind.WAKE: lambda *_: None,
-            Kind.CLOSE: lambda *_: self._close_books(),
+            Kind.CLOSE: lambda *_: self._close_books(self.jobs.allocations()),
         }
         self._handlers = [handlers[kind] for kind in range(len(handlers))]
         self._schedule()
@@ -202,9 +203,13 @@ class Engine:
         refresh, serves = self._idle.refresh, bool(self.replicas.services)
         occupancy, turns = self.ground.occupancy, jobs.turns
         waiting, short, events = jobs.waiting_wants, _NOBODY, 0
-        paused = False
-        while heap:
-            now = heap[0][0]
+        paused, watched = False, True
+        while True:
+            now = jobs.next_us
+            if heap and heap[0][0] < now:
+                now = heap[0][0]
+            elif now == FAR_US:
+                break
             if until_us is not None and now >= until_us:
                 paused, self._paused_us = True, until_us
                 break
@@ -213,14 +218,19 @@ class Engine:
                     break
             elif (not jobs.unfinished or self._standing > _STANDSTILL_INSTANTS) and self._over(now):
                 break
-            clock.now_us = view.now_us = now
+            clock.now_us = view.now_us = occupancy.now_us = now
+            if jobs.next_us == now:
+                events += self._release(now)
             while heap and heap[0][0] == now:
                 _, kind, _, subject, detail = pop(heap)
                 events += 1
                 handlers[kind](subject, detail)
             if turns is not None:
                 jobs.deal_turns()
-            view.joined, jobs.joining = jobs.joining, []
+            if jobs.joining:
+                view.joined, jobs.joining = jobs.joining, []
+            elif view.joined:
+                view.joined = []
             view.ended, jobs.ended = jobs.ended, 0
             decide(view)
             if not jobs.running:
@@ -229,12 +239,25 @@ class Engine:
                 self._push_wake(now, view.wake_us)
             if occupancy.returned:
                 self.nodes.settle_returned()
-            if self._ledger is None:
-                if serves:
-                    short = self.replicas.short()
-                refresh(now, waiting, short)
+            if serves:
+                short = self.replicas.short()
+            if (waiting or short or watched) and self._ledger is None:
+                watched = refresh(now, waiting, short)
         self._events += events
         return paused
+
+    def _release(self, now_us: int) -> int:
+        """Handle the arrivals of an instant and what comes before them; return how many."""
+        heap, jobs, first = self.clock.heap, self.jobs, (now_us, Kind.ARRIVE)
+        events = 0
+        while heap and heap[0] < first:
+            _, kind, _, subject, detail = heapq.heappop(heap)
+            self._handlers[kind](subject, detail)
+            events += 1
+        while jobs.next_us == now_us:
+            jobs.arrive()
+            events += 1
+        return events
 
     def _watch_for_standstill(self) -> None:
         """Count instants at which nothing runs, nothing more arrives and nothing starts."""
@@ -325,7 +348,7 @@ class Engine:
             raise InputError([Fault("the snapshot is of another policy", value=name)])
         if fork:
             del state["policy"]
-            state["policy_name"] = f"{name}, then {fork_name or type(policy).__name__}"
+            state["policy_name"] = f"{name}{THEN}{fork_name or type(policy).__name__}"
         overlay = Overlay(engine._roots(), frozenset({type(policy).__module__}))
         try:
             overlay.read({**saved["run"], "state": state}, engine)
@@ -338,7 +361,7 @@ class Engine:
 
     # --- the books ---------------------------------------------------------------
 
-    def _close_books(self) -> None:
+    def _close_books(self, allocations: AllocationColumns) -> None:
         """Book everything up to now; nothing after now enters the ledger."""
         if self._ledger is not None:
             return
@@ -346,7 +369,7 @@ class Engine:
         held = held_us(
             problem,
             self.ground.layout,
-            self.jobs.allocations(),
+            allocations,
             self.replicas.served(),
             self.nodes.downs(),
         )
@@ -359,16 +382,15 @@ class Engine:
 
     def _finish(self) -> Run:
         end_us = self.clock.now_us if self.horizon_us is None else self.horizon_us
-        self.clock.now_us = self.view.now_us = end_us
-        self._close_books()
+        self.clock.now_us = self.view.now_us = self.ground.occupancy.now_us = end_us
+        jobs, services = self.jobs, self.replicas.services
+        allocations = jobs.allocations().in_order()
+        self._close_books(allocations)
         assert self._ledger is not None
         self._handlers.clear()  # they lead back here: without them, no cycle keeps a run alive
-        jobs, services = self.jobs, self.replicas.services
         running = tuple(sorted(jobs.running))
         waiting = tuple(sorted([*jobs.waiting, *jobs.to_come()]))
-        jobs.cut()
         self.replicas.cut()
-        allocations = jobs.allocations().in_order()
         replicas = sorted(
             (served.allocation for served in self.replicas.log),
             key=lambda r: (r.end_us, r.service, r.start_us),
@@ -389,7 +411,7 @@ class Engine:
             replicas=tuple(replicas),
             downs=tuple(downs),
             actual_work=tuple(self._work),
-            finished_us=dict(sorted(jobs.finished_us.items())),
+            finished_us={job: at_us for job, at_us in enumerate(jobs.finished_us) if at_us >= 0},
             rejected=dict(sorted(self._rejected.items())),
             running=running,
             waiting=waiting,
@@ -434,7 +456,8 @@ def _actual_work(problem: Problem, seed: int, sigma: float) -> list[float]:
     if sigma > 0 and len(work):
         draws = stream(seed, "noise").standard_normal(len(work))
         work = work * np.exp(sigma * draws - 0.5 * sigma * sigma)
-    return [float(w) for w in work]
+    found: list[float] = work.tolist()
+    return found
 
 
 def arrival_window_us(problem: Problem) -> int:

@@ -17,7 +17,7 @@ from scheduler.core.problem import Mode, Problem
 from scheduler.core.workload import HELD_BACK
 from scheduler.simulate.access import Access
 from scheduler.simulate.ground import Ground
-from scheduler.simulate.idle import IdleBook
+from scheduler.simulate.idle import IdleBook, Shapes, some_gang_fits
 
 
 @dataclass(slots=True)
@@ -26,20 +26,23 @@ class Claim:
 
     Parameters
     ----------
-    modes : tuple of Mode
-        Those its quota has room for.
+    shapes : Shapes
+        Of the modes that its quota has room for.
     barred : frozenset of int
         Nodes that are not for it.
     where : Occupancy
         What it may use of what is free.
-    startable : dict of int to list
-        By site, the modes with a placement, and whether the site's cap allows it.
+    reach : dict of int to tuple of int
+        By pool, what `IdleBook` finds of `where`.
+    cap_allows : dict of int to dict
+        By type, what the power cap says of `shapes`.
     """
 
-    modes: tuple[Mode, ...]
+    shapes: Shapes
     barred: frozenset[int]
     where: Occupancy
-    startable: dict[int, list[tuple[Mode, bool]]] = field(default_factory=dict)
+    reach: dict[int, tuple[int, int]] = field(default_factory=dict)
+    cap_allows: dict[int, dict[tuple[int, int], bool]] = field(default_factory=dict)
 
 
 class GuardedIdleBook(IdleBook):
@@ -53,35 +56,36 @@ class GuardedIdleBook(IdleBook):
         The rules on who may use what.
     """
 
+    TRANSIENT = (*IdleBook.TRANSIENT, "_able_known")
+
     def __init__(self, problem: Problem, layout: Layout, ground: Ground, access: Access) -> None:
         super().__init__(problem, layout, ground.occupancy, ground.power_allows)
         self._access = access
+        self._able_known: dict[tuple[int, tuple[bool, ...]], Shapes] = {}
 
-    def refresh(self, now_us: int, waiting: Mapping[int, int], short: frozenset[int]) -> None:
+    def refresh(self, now_us: int, waiting: Mapping[int, int], short: frozenset[int]) -> bool:
         """Classify what is free from `now_us` on (see `IdleBook.refresh`)."""
         occupancy, layout = self._occupancy, self._layout
         claims = self._claims(waiting, short) if any(occupancy.type_free) else []
         own = [c for c in claims if c.barred or c.where is not occupancy]
-        for pool, size in enumerate(layout.pool_size):
+        for pool, nodes in enumerate(layout.pool_nodes):
             rates: dict[Cause, int] = {}
             if not occupancy.pool_free[pool]:
-                self._set(pool, rates, now_us)
+                self._set(pool, (), now_us)
                 continue
-            nodes = layout.pool_nodes[pool]
             if not own:  # nodes with as much free are alike: one of each answers for all
-                counts, masks = occupancy.counts[pool], occupancy.masks[pool]
                 alike = [
-                    (nodes[(masks[f] & -masks[f]).bit_length() - 1], f * counts[f])
-                    for f in range(1, size + 1)
-                    if counts[f]
+                    (nodes[(mask & -mask).bit_length() - 1], free * mask.bit_count())
+                    for free, mask in occupancy.by_free(pool)
                 ]
             else:
                 alike = self._alike(nodes, own)
             for node, free in alike:
                 cause = self._why(claims, node, pool) if claims else Cause.NO_DEMAND
                 rates[cause] = rates.get(cause, 0) + free
-            self._set(pool, rates, now_us)
+            self._set(pool, tuple(rates.items()), now_us)
         occupancy.touched.clear()
+        return True
 
     def _alike(self, nodes: tuple[int, ...], own: list[Claim]) -> list[tuple[int, int]]:
         """Return one node of each kind, and the free accelerators of all nodes of the kind."""
@@ -100,44 +104,42 @@ class GuardedIdleBook(IdleBook):
         found = []
         for want in sorted(waiting):
             if want == HELD_BACK:
-                found.append(Claim((), frozenset(), occupancy))
+                found.append(Claim(self._shapes_of((), ()), frozenset(), occupancy))
                 continue
             modes = problem.modes[access.class_of(want)]
-            able = tuple(mode for mode in modes if access.permits(want, mode))
+            able = self._able(modes, [access.permits(want, mode) for mode in modes])
             found.append(Claim(able, access.barred(want), access.hide(want, occupancy)))
         for service in sorted(short):
             modes = problem.service_modes[service]
-            able = tuple(mode for mode in modes if access.permits_replica(service, mode))
+            able = self._able(modes, [access.permits_replica(service, mode) for mode in modes])
             found.append(Claim(able, access.reserved_nodes(), access.hide_reserved(occupancy)))
         return found
+
+    def _able(self, modes: tuple[Mode, ...], permitted: list[bool]) -> Shapes:
+        """Return the shapes of the modes that are permitted."""
+        key = id(modes), tuple(permitted)
+        if key not in self._able_known:
+            able = (mode for mode, may in zip(modes, permitted, strict=True) if may)
+            self._able_known[key] = self._by_type(able)
+        return self._able_known[key]
 
     def _why(self, claims: list[Claim], node: int, pool: int) -> Cause:
         """Return why the free accelerators of one node are free."""
         t = self._layout.pool_type[pool]
-        here = [
-            claim
-            for claim in claims
-            if node not in claim.barred
-            and any(g.type_index == t for m in claim.modes for g in m.groups)
-        ]
+        here = [claim for claim in claims if node not in claim.barred and claim.shapes[t]]
         if not here:
             return Cause.INCOMPATIBLE
-        capped = False
-        site = self._problem.pools[pool].site_index if self._caps_power else 0
+        held_back = False
         for claim in here:
-            if site not in claim.startable:
-                claim.startable[site] = self._startable(claim.modes, site, claim.where)
-            startable, free = claim.startable[site], claim.where.free[node]
-            if free >= self._least_slot(startable, pool, t, claim.where, power_ok=True):
+            if pool not in claim.reach:
+                cap_allows = claim.cap_allows.setdefault(t, {})
+                claim.reach[pool] = self._reach(claim.shapes[t], pool, claim.where, cap_allows)
+            allowed, capped = claim.reach[pool]
+            if claim.where.free[node] >= allowed:
                 return Cause.POLICY
-            if free >= self._least_slot(startable, pool, t, claim.where, power_ok=False):
-                capped = True
-        if capped:
+            if claim.where.free[node] >= capped:
+                held_back = True
+        if held_back:
             return Cause.POWER_CAP
-        fits = any(
-            any(g.type_index == t for g in m.groups)
-            and all(claim.where.type_free[g.type_index] >= g.count for g in m.groups)
-            for claim in here
-            for m in claim.modes
-        )
+        fits = any(some_gang_fits(claim.shapes[t], claim.where) for claim in here)
         return Cause.SHAPE if fits else Cause.GANG_WAIT

@@ -15,7 +15,8 @@ use on this type:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -25,8 +26,12 @@ from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement
 from scheduler.core.workload import HELD_BACK, IntArray
 
-Shapes = tuple[tuple[Mode, ...], ...]
-"""By accelerator type, every distinct way in which something that waits may use it."""
+Shapes = tuple[tuple[tuple[int, Mode], ...], ...]
+"""By accelerator type, every distinct way in which something that waits may use it, each with
+the size of its smallest slot on this type, the smallest first."""
+
+Rates = tuple[tuple[Cause, int], ...] | Cause
+"""Free accelerators of a pool by cause, each once; a cause alone: all of them, however many."""
 
 _NOTHING: frozenset[int] = frozenset()
 _NONE = 1 << 30
@@ -50,7 +55,7 @@ class IdleBook:
         Whether the caps leave room for a mode on a placement.
     """
 
-    TRANSIENT = ("_known",)
+    TRANSIENT: tuple[str, ...] = ("_known",)
 
     def __init__(
         self,
@@ -65,16 +70,25 @@ class IdleBook:
         self._occupancy = occupancy
         self._power_allows = power_allows
         self._caps_power = any(s.power_cap_w is not None for s in problem.cluster.sites)
-        self._rates: list[dict[Cause, int]] = [{} for _ in range(pools)]
-        self._since = [0] * pools
+        self._elsewhere = [
+            frozenset(p for p, pool in enumerate(problem.pools) if pool.site_index != site)
+            for site in range(len(problem.cluster.sites))
+        ]
+        self._rates: list[Rates] = [Cause.NO_DEMAND] * pools
+        self._since = [0] * pools  # instant, or where a cause stands alone, time free until then
         self._amounts = [[0] * len(Cause) for _ in range(pools)]
         self._known: dict[tuple[frozenset[int], frozenset[int]], Shapes] = {}
+        self._shapes: Shapes = ((),) * len(problem.types)
+        self._unwanted = Cause.NO_DEMAND
         self._classes = self._short = _NOTHING
         self._set_shapes(_NOTHING, _NOTHING)
-        occupancy.touched[:] = range(pools)
+        occupancy.touched.clear()
 
-    def refresh(self, now_us: int, waiting: Mapping[int, int], short: frozenset[int]) -> None:
+    def refresh(self, now_us: int, waiting: Mapping[int, int], short: frozenset[int]) -> bool:
         """Classify what is free from `now_us` on; what did not change is not looked at.
+
+        Returns whether it must be asked again after the next instant even if nothing waits
+        then and nothing is short.
 
         Parameters
         ----------
@@ -86,158 +100,149 @@ class IdleBook:
         short : frozenset of int
             Services whose demand exceeds the capacity of their replicas.
         """
-        touched = self._occupancy.touched
-        classes = frozenset(waiting) if waiting else _NOTHING
+        touched, classes = self._occupancy.touched, frozenset(waiting)
         if classes != self._classes or short != self._short:
-            self._classes, self._short = classes, short
-            self._set_shapes(classes, short)
-            every = True
-        elif not touched:
-            return
+            types = self._set_shapes(classes, short)
+        elif touched:
+            types = set()
         else:
-            every = self._linked
-        layout = self._layout
-        if not every and len(touched) == 1 and layout.pool_type[touched[0]] not in self._wanted:
-            (p,) = touched  # the usual case where nothing waits
-            free = self._occupancy.pool_free[p]
-            self._set(p, {self._unwanted: free} if free else {}, now_us)
-            touched.clear()
-            return
-        if every:
-            pools: Iterable[int] = range(len(self._rates))
-            types: Iterable[int] = self._wanted
-        else:
-            pools = touched if len(touched) == 1 else dict.fromkeys(touched)
-            types = self._wanted and sorted(self._wanted & {layout.pool_type[p] for p in pools})
-        pool_free, pool_type, wanted = self._occupancy.pool_free, layout.pool_type, self._wanted
-        for p in pools:
-            if pool_type[p] not in wanted:
-                free = pool_free[p]
-                self._set(p, {self._unwanted: free} if free else {}, now_us)
-        for t in types:
-            self._classify(t, layout.type_pools[t], self._shapes[t], now_us)
+            return bool(classes or short)
+        pool_type, wanted = self._layout.pool_type, self._wanted
+        for p in touched:
+            if pool_type[p] in wanted:
+                types.add(pool_type[p])
         touched.clear()
+        if self._linked:
+            types |= wanted
+        for t in types:
+            if t in wanted:
+                self._classify(t, now_us)
+            else:
+                for p in self._layout.type_pools[t]:
+                    self._set(p, self._unwanted, now_us)
+        return bool(classes or short)
 
     def close(self, end_us: int) -> IntArray:
         """Return accelerator-microseconds by pool and cause, shape (pools, causes)."""
-        for p in range(len(self._rates)):
-            self._set(p, {}, end_us)
+        for p, rates in enumerate(self._rates):
+            self._set(p, rates, end_us)
         return np.array(self._amounts, dtype=np.int64).reshape(len(self._rates), len(Cause))
 
-    def _set(self, pool: int, rates: dict[Cause, int], now_us: int) -> None:
-        old = self._rates[pool]
-        if old == rates:
-            return
-        elapsed = now_us - self._since[pool]
-        if elapsed and old:
-            amounts = self._amounts[pool]
-            for cause, count in old.items():
+    def _set(self, pool: int, rates: Rates, now_us: int) -> None:
+        """Book what is free to the causes so far; from `now_us` on it goes to others."""
+        occupancy, old, amounts = self._occupancy, self._rates[pool], self._amounts[pool]
+        if isinstance(old, tuple):
+            elapsed = now_us - self._since[pool]
+            for cause, count in old:
                 amounts[cause] += count * elapsed
+        else:
+            amounts[old] += occupancy.free_us(pool, now_us) - self._since[pool]
         self._rates[pool] = rates
-        self._since[pool] = now_us
+        self._since[pool] = now_us if isinstance(rates, tuple) else occupancy.free_us(pool, now_us)
 
-    def _set_shapes(self, classes: frozenset[int], services: frozenset[int]) -> None:
-        """Take note of what waits from now on."""
+    def _set_shapes(self, classes: frozenset[int], services: frozenset[int]) -> set[int]:
+        """Take note of what waits from now on; return the types for which that is news."""
+        before, unwanted = self._shapes, self._unwanted
         key = (classes, services)
         shapes = self._known.get(key)
         if shapes is None:
             if len(self._known) >= _KNOWN_CAP:
                 self._known.clear()
             shapes = self._known[key] = self._shapes_of(classes, services)
-        self._shapes = shapes
+        self._classes, self._short, self._shapes = classes, services, shapes
         self._wanted = frozenset(t for t, here in enumerate(shapes) if here)
         self._unwanted = Cause.INCOMPATIBLE if classes or services else Cause.NO_DEMAND
-        self._linked = self._caps_power or any(len(m.groups) > 1 for ms in shapes for m in ms)
+        self._linked = self._caps_power or any(len(m.groups) > 1 for ms in shapes for _, m in ms)
+        return {
+            t
+            for t, here in enumerate(shapes)
+            if here != before[t] or (not here and self._unwanted != unwanted)
+        }
 
     def _shapes_of(self, classes: Iterable[int], services: Iterable[int]) -> Shapes:
         problem = self._problem
-        seen: list[dict[tuple[object, ...], Mode]] = [{} for _ in problem.types]
         tables = [problem.modes[c] for c in sorted(classes) if c != HELD_BACK]
         tables += [problem.service_modes[s] for s in sorted(services)]
-        for modes in tables:
-            for mode in modes:
-                power = mode.power_w if self._caps_power else 0.0
-                for group in mode.groups:
-                    key = (mode.level, mode.groups, power)
-                    seen[group.type_index].setdefault(key, mode)
-        return tuple(tuple(found.values()) for found in seen)
+        return self._by_type(mode for modes in tables for mode in modes)
 
-    def _classify(
-        self, t: int, pools: tuple[int, ...], here: tuple[Mode, ...], now_us: int
-    ) -> None:
-        occupancy = self._occupancy
-        if not occupancy.type_free[t]:
-            for p in pools:
-                if self._rates[p]:
-                    self._set(p, {}, now_us)
-            return
-        by_site: dict[int, list[tuple[Mode, bool]]] = {}
-        blocked = Cause.SHAPE if self._some_gang_fits(here) else Cause.GANG_WAIT
-        for p in pools:
+    def _by_type(self, modes: Iterable[Mode]) -> Shapes:
+        seen: list[dict[tuple[object, ...], Mode]] = [{} for _ in self._problem.types]
+        for mode in modes:
+            power = mode.power_w if self._caps_power else 0.0
+            for group in mode.groups:
+                seen[group.type_index].setdefault((mode.level, mode.groups, power), mode)
+        found = [
+            [(_smallest_slot(mode, t), mode) for mode in here.values()]
+            for t, here in enumerate(seen)
+        ]
+        return tuple(tuple(sorted(here, key=itemgetter(0))) for here in found)
+
+    def _classify(self, t: int, now_us: int) -> None:
+        occupancy, here = self._occupancy, self._shapes[t]
+        blocked: Cause | None = None
+        cap_allows: dict[tuple[int, int], bool] = {}
+        for p in self._layout.type_pools[t]:
             if not occupancy.pool_free[p]:
-                self._set(p, {}, now_us)
+                if self._rates[p]:
+                    self._set(p, (), now_us)
                 continue
-            site = self._problem.pools[p].site_index if self._caps_power else 0
-            if site not in by_site:
-                by_site[site] = self._startable(here, site, occupancy)
-            startable = by_site[site]
-            allowed = capped = _NONE
-            if startable:
-                allowed = self._least_slot(startable, p, t, occupancy, power_ok=True)
-                capped = self._least_slot(startable, p, t, occupancy, power_ok=False)
+            allowed, capped = self._reach(here, p, occupancy, cap_allows)
             rates: dict[Cause, int] = {}
-            for f, nodes in enumerate(occupancy.counts[p]):
-                if not f or not nodes:
-                    continue
-                if f >= allowed:
+            for free, nodes in occupancy.by_free(p):
+                if free >= allowed:
                     cause = Cause.POLICY
-                elif f >= capped:
+                elif free >= capped:
                     cause = Cause.POWER_CAP
                 else:
+                    if blocked is None:
+                        fits = some_gang_fits(here, occupancy)
+                        blocked = Cause.SHAPE if fits else Cause.GANG_WAIT
                     cause = blocked
-                rates[cause] = rates.get(cause, 0) + f * nodes
-            self._set(p, rates, now_us)
+                rates[cause] = rates.get(cause, 0) + free * nodes.bit_count()
+            self._set(p, tuple(rates.items()), now_us)
 
-    def _startable(
-        self, here: tuple[Mode, ...], site: int, where: Occupancy
-    ) -> list[tuple[Mode, bool]]:
-        """Return the modes with a legal placement, and whether the site's cap allows it."""
-        if not self._caps_power:
-            return [(mode, True) for mode in here if where.holds(mode)]
-        pools = self._problem.pools
-        barred = frozenset(p for p, pool in enumerate(pools) if pool.site_index != site)
-        found = []
-        for mode in here:
-            inside = where.find(mode, barred=barred)
-            placement = inside or where.find(mode)
-            if placement is not None:
-                found.append((mode, self._power_allows(mode, placement)))
-        return found
-
-    def _some_gang_fits(self, here: tuple[Mode, ...]) -> bool:
-        free = self._occupancy.type_free
-        return any(all(free[g.type_index] >= g.count for g in m.groups) for m in here)
-
-    def _least_slot(
+    def _reach(
         self,
-        startable: list[tuple[Mode, bool]],
+        here: Sequence[tuple[int, Mode]],
         pool: int,
-        t: int,
         where: Occupancy,
-        *,
-        power_ok: bool,
-    ) -> int:
-        """Return the smallest free count of a node of `pool` that a startable shape can use."""
-        least = _NONE
-        for mode, allowed in startable:
-            if allowed is not power_ok:
-                continue
-            for group in mode.groups:
-                if group.type_index != t or group.slots[-1] >= least:
+        cap_allows: dict[tuple[int, int], bool],
+    ) -> tuple[int, int]:
+        """Return how many free accelerators make a node of the pool one that can be used now.
+
+        That is the smallest slot of a gang that may start with a slot in the pool, and the
+        smallest of one that only the power cap holds back. `cap_allows` keeps what the cap says,
+        by position in `here` and site.
+        """
+        capped = _NONE
+        fleet = self._problem.pools[pool]
+        for position, (least, mode) in enumerate(here):
+            if mode.level:
+                if not where.has_room(mode, fleet.domains[mode.level - 1]):
                     continue
-                if mode.level:
-                    domain = self._problem.pools[pool].domains[mode.level - 1]
-                    if not where.has_room(mode, domain):
-                        continue
-                least = group.slots[-1]
-        return least
+            elif not where.has_node(pool, mode.groups[0].count):
+                continue
+            if not self._caps_power:
+                return least, capped
+            key = position, fleet.site_index
+            if key not in cap_allows:
+                cap_allows[key] = self._cap_allows(mode, fleet.site_index, where)
+            if cap_allows[key]:
+                return least, capped
+            capped = min(capped, least)
+        return _NONE, capped
+
+    def _cap_allows(self, mode: Mode, site: int, where: Occupancy) -> bool:
+        """Return whether the caps leave room for a mode that has a placement, here if it can."""
+        placement = where.find(mode, barred=self._elsewhere[site]) or where.find(mode)
+        return placement is not None and self._power_allows(mode, placement)
+
+
+def _smallest_slot(mode: Mode, t: int) -> int:
+    return min(g.count % g.per_node or g.per_node for g in mode.groups if g.type_index == t)
+
+
+def some_gang_fits(here: Iterable[tuple[int, Mode]], where: Occupancy) -> bool:
+    """Return whether some shape asks for no more accelerators than are free, in whatever form."""
+    free = where.type_free
+    return any(all(free[g.type_index] >= g.count for g in mode.groups) for _, mode in here)

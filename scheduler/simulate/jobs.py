@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 
-from scheduler.core.problem import Mode, Problem
+from scheduler.core.problem import Problem
 from scheduler.core.run import AllocationColumns, Crash, Placement
-from scheduler.core.units import US_PER_S, us_from_s
+from scheduler.core.units import US_PER_S, all_us_from_s, us_from_s
 from scheduler.core.workload import HELD_BACK, FloatArray
 from scheduler.policies.view import RunningJob
 from scheduler.simulate.access import Access, is_guarded
@@ -19,7 +20,10 @@ from scheduler.simulate.dependencies import Dependencies
 from scheduler.simulate.ground import Ground
 from scheduler.simulate.hazard import Hazard
 
-_WIDTH = 8
+FAR_US: Final = 1 << 62
+"""Later than anything that happens."""
+
+_WIDTH = 5
 """Entries of one allocation in the log."""
 
 
@@ -55,16 +59,18 @@ class JobBook:
         Allocations that ended by themselves since then.
     unfinished, arriving : int
         Jobs that have not ended, and those of them that have not arrived.
-    finished_us, killed_us : dict of int to int
-        End of each finished job, and of each that reached its time limit.
+    next_us : int
+        When the next of them arrives.
+    finished_us : list of int
+        By job, when it finished, or -1.
+    killed_us : dict of int to int
+        End of each job that reached its time limit.
     cancelled : dict of int to str
         Jobs that need one which will never finish, and which.
     crashes : list of Crash
         Stops that are no node's fault.
-    tenant_us : list of int
-        Accelerator-microseconds held by each tenant in allocations that have ended.
     log : list
-        Flat: job, mode, start, end, overhead, work, lost work, placement of each allocation.
+        Flat: job, mode, start, end and placement of each allocation that has ended.
     """
 
     def __init__(
@@ -80,11 +86,11 @@ class JobBook:
         self._ground = ground
         self._clock = clock
         self._class_of: list[int] = jobs.class_index.tolist()
-        self._counts = [tuple(mode.count for mode in modes) for modes in problem.modes]
+        self._modes = [tuple((m, m.count, m.rate) for m in modes) for modes in problem.modes]
         self._restart_us = [us_from_s(c.restart_s) for c in problem.workload.classes]
         self._preemptible = [c.preemptible for c in problem.workload.classes]
         self._loses = [not c.saves_state for c in problem.workload.classes]
-        self._release_us = [us_from_s(t) for t in jobs.release_s.tolist()]
+        self._release_us: list[int] = all_us_from_s(jobs.release_s).tolist()
         self._arrivals: list[int] = []
         self._rejected: Mapping[int, str] = {}
         self._remaining = work.copy()
@@ -96,7 +102,8 @@ class JobBook:
         self.access = Access(problem, self.running) if is_guarded(problem) else None
         self.want_of = self._class_of if self.access is None else self.access.want_of
         self._tenant_of: list[int] = jobs.tenant_index.tolist()
-        self.tenant_us = [0] * len(problem.workload.tenants)
+        self._tenant_us = [0] * len(problem.workload.tenants)
+        self._tenants_seen = 0
         self._needs = Dependencies(jobs.after) if any(jobs.after) else None
         self.turns = Turns.of(jobs)
         self._left_us = _limits_us(jobs.limit_s)
@@ -105,11 +112,13 @@ class JobBook:
         self.ended = 0
         self.unfinished = 0
         self.arriving = 0
-        self.finished_us: dict[int, int] = {}
+        self.next_us = FAR_US
+        self.finished_us = [-1] * len(work)
         self.killed_us: dict[int, int] = {}
         self.cancelled: dict[int, str] = {}
         self.crashes: list[Crash] = []
-        self.log: list[object] = []
+        self.log: list[Any] = []
+        self._cut_short: dict[int, tuple[float, float]] = {}
 
     # --- what policies may know --------------------------------------------------
 
@@ -127,8 +136,15 @@ class JobBook:
             attained += self._progress(job, running) / self._best_rate(job)
         return attained
 
-    def _mode(self, job: int, mode: int) -> Mode:
-        return self._problem.modes[self._class_of[job]][mode]
+    def held_us(self) -> list[int]:
+        """Return accelerator-microseconds of each tenant in allocations that have ended."""
+        log, held = self.log, self._tenant_us
+        for at in range(self._tenants_seen, len(log), _WIDTH):
+            job, mode, start_us, end_us, _ = log[at : at + _WIDTH]
+            count = self._modes[self._class_of[job]][mode][1]
+            held[self._tenant_of[job]] += count * (end_us - start_us)
+        self._tenants_seen = len(log)
+        return held.copy()
 
     def _best_rate(self, job: int) -> float:
         return self._problem.modes[self._class_of[job]][0].rate
@@ -137,48 +153,44 @@ class JobBook:
         ran_us = self._clock.now_us - running.start_us - running.overhead_us
         if ran_us <= 0:
             return 0.0
-        done = self._mode(job, running.mode).rate * ran_us / US_PER_S
+        _, _, rate = self._modes[self._class_of[job]][running.mode]
+        done = rate * ran_us / US_PER_S
         return min(self._remaining[job], done)
 
     # --- a job's life ------------------------------------------------------------
 
     def expect(self, arrivals: list[int], rejected: Mapping[int, str]) -> None:
-        """Note which jobs will come, in that order, and which never; they are pushed one by one."""
+        """Note which jobs will come, in that order, and which never."""
         self._arrivals = arrivals
         self._rejected = rejected
         self.unfinished = self.arriving = len(arrivals)
-        if arrivals:
-            self._clock.push(self._release_us[arrivals[0]], Kind.ARRIVE, arrivals[0])
+        self.next_us = self._release_us[arrivals[0]] if arrivals else FAR_US
         for job in rejected:
             self._lose(job, "can never run here")
 
     def to_come(self) -> list[int]:
         """Return the jobs that are not released, need one that has not finished, or a turn."""
-        known = (self.finished_us, self.killed_us, self.cancelled, self.waiting, self.running)
         if self._needs is None and self.turns is None:
             return self._arrivals[len(self._arrivals) - self.arriving :]
-        return [job for job in self._arrivals if not any(job in some for some in known)]
+        known = (self.killed_us, self.cancelled, self.waiting, self.running)
+        unfinished = (job for job in self._arrivals if self.finished_us[job] < 0)
+        return [job for job in unfinished if not any(job in some for some in known)]
 
-    def arrive(self, job: int, _: int) -> None:
-        """A job is released."""
+    def arrive(self) -> None:
+        """The job whose turn it is is released."""
+        arrivals, left = self._arrivals, self.arriving
+        job = arrivals[-left]
         ready = self._needs is None or self._needs.release(job)
         if ready and (self.turns is None or not self.turns.asks(job)):
             self._wait(job)
-        arrivals = self._arrivals
-        self.arriving = left = self.arriving - 1
-        if left:
-            following = arrivals[-left]
-            self._clock.push(self._release_us[following], Kind.ARRIVE, following)
+        self.arriving = left = left - 1
+        self.next_us = self._release_us[arrivals[-left]] if left else FAR_US
 
     def _wait(self, job: int) -> None:
         self.waiting[job] = None
         self.joining.append(job)
-        want = self.want_of[job]
-        wants = self.waiting_wants
-        if want in wants:
-            wants[want] += 1
-        else:
-            wants[want] = 1
+        want, wants = self.want_of[job], self.waiting_wants
+        wants[want] = wants.get(want, 0) + 1
 
     def deal_turns(self) -> None:
         """Let those jobs of arrays wait that have a turn now; all events here are handled."""
@@ -197,10 +209,10 @@ class JobBook:
             raise self._ground.error(f"job {job} is not waiting, cannot start")
         self._begin(job, mode_index, placement)
         del self.waiting[job]
-        want = self.want_of[job]
-        wants = self.waiting_wants
-        if wants[want] > 1:
-            wants[want] -= 1
+        want, wants = self.want_of[job], self.waiting_wants
+        left = wants[want] - 1
+        if left:
+            wants[want] = left
         else:
             del wants[want]
 
@@ -212,8 +224,7 @@ class JobBook:
 
     def _begin(self, job: int, mode_index: int, placement: Placement) -> None:
         c = self._class_of[job]
-        mode = self._problem.modes[c][mode_index]
-        count = self._counts[c][mode_index]
+        mode, count, rate = self._modes[c][mode_index]
         if self.access is not None:
             fault = self.access.refuses(job, mode, placement, self._ground.occupancy)
             if fault:
@@ -221,7 +232,7 @@ class JobBook:
         self._ground.take(mode, placement, count, job)
         now_us = self._clock.now_us
         overhead_us = self._restart_us[c]
-        run_us = math.ceil(self._remaining[job] / mode.rate * US_PER_S - 1e-6)
+        run_us = math.ceil(self._remaining[job] / rate * US_PER_S - 1e-6)
         end_us = now_us + overhead_us + (run_us if run_us > 1 else 1)
         kind = Kind.FINISH
         if self._left_us is not None:
@@ -240,10 +251,10 @@ class JobBook:
 
     def finish(self, job: int, start_number: int) -> None:
         """All work of a job is done, unless it was stopped since that was foreseen."""
-        running = self._still(job, start_number)
-        if running is None:
+        running = self.running.get(job)
+        if running is None or self._starts[job] != start_number:
             return
-        self._end(job, running, self._remaining[job], 0.0)
+        self._end(job, running)
         self.finished_us[job] = self._clock.now_us
         self.ended += 1
         self.unfinished -= 1
@@ -259,7 +270,8 @@ class JobBook:
         running = self._still(job, start_number)
         if running is None:
             return
-        self._end(job, running, self._progress(job, running), 0.0)
+        self._note_work(self._progress(job, running), 0.0)
+        self._end(job, running)
         self.killed_us[job] = self._clock.now_us
         self.ended += 1
         self.unfinished -= 1
@@ -318,14 +330,15 @@ class JobBook:
     def _leave(self, job: int, running: RunningJob, *, loses: bool) -> None:
         work = self._progress(job, running)
         lost = self._lost_work(job, running, work) if loses else 0.0
-        self._end(job, running, work, lost)
+        self._note_work(work, lost)
+        self._end(job, running)
         self._remaining[job] -= work - lost
         self._attained_best_s[job] += (work - lost) / self._best_rate(job)
 
     def _lost_work(self, job: int, running: RunningJob, work: float) -> float:
         """Return the work since the last checkpoint of this allocation."""
         every_s = self._problem.workload.classes[self._class_of[job]].checkpoint_s
-        per_checkpoint = every_s * self._mode(job, running.mode).rate
+        per_checkpoint = every_s * self._modes[self._class_of[job]][running.mode][2]
         if per_checkpoint <= 0:
             return 0.0
         if math.isinf(per_checkpoint):
@@ -334,53 +347,58 @@ class JobBook:
 
     # --- the log -----------------------------------------------------------------
 
-    def _end(self, job: int, running: RunningJob, work: float, lost: float) -> None:
+    def _end(self, job: int, running: RunningJob) -> None:
+        """Take a job from its accelerators and note what it has held until now."""
         del self.running[job]
-        c, placement = self._class_of[job], running.placement
-        mode = self._problem.modes[c][running.mode]
+        mode_index, placement, start_us = running.mode, running.placement, running.start_us
+        mode, count, _ = self._modes[self._class_of[job]][mode_index]
         self._ground.give(mode, placement)
-        held_us = self._clock.now_us - running.start_us
-        spent_us = held_us * self._counts[c][running.mode]
-        self.tenant_us[self._tenant_of[job]] += spent_us
+        now_us = self._clock.now_us
         if self._left_us is not None:
             left_us = self._left_us[job]
-            self._left_us[job] = None if left_us is None else left_us - held_us
+            self._left_us[job] = None if left_us is None else left_us - (now_us - start_us)
         if self._hazard is not None:
-            self._hazard.spend(job, spent_us)
+            self._hazard.spend(job, count * (now_us - start_us))
         if self.access is not None:
             self.access.ended(job, mode, placement)
-        self._write(self.log, job, running, work, lost)
+        self.log.extend((job, mode_index, start_us, now_us, placement))
 
-    def _write(
-        self, log: list[object], job: int, running: RunningJob, work: float, lost: float
-    ) -> None:
-        """Note what the job has held until now, unless for no time at all."""
-        now_us = self._clock.now_us
-        held_us = now_us - running.start_us
-        if not held_us:
-            return
-        overhead_us = running.overhead_us
-        if overhead_us > held_us:  # noqa: PLR1730 - a call less, a million times
-            overhead_us = held_us
-        log.extend(
-            (job, running.mode, running.start_us, now_us, overhead_us, work,
-             lost if lost > 0.0 else 0.0, running.placement)
-        )  # fmt: skip
-
-    def cut(self) -> None:
-        """End every allocation here: the run is over."""
-        for job in sorted(self.running):
-            running = self.running[job]
-            self._end(job, running, self._progress(job, running), 0.0)
+    def _note_work(self, work: float, lost: float) -> None:
+        """Note the work of the allocation that ends now, where it is not all that was left."""
+        self._cut_short[len(self.log) // _WIDTH] = work, lost
 
     def allocations(self) -> AllocationColumns:
         """Return everything held so far, what still runs cut at the present instant."""
-        log = self.log
+        log, cut_short = self.log, self._cut_short
         if self.running:
-            log = log.copy()
+            log, cut_short = log.copy(), cut_short.copy()
             for job, running in self.running.items():
-                self._write(log, job, running, self._progress(job, running), 0.0)
-        return columns_of(log)
+                cut_short[len(log) // _WIDTH] = self._progress(job, running), 0.0
+                start_us, placement = running.start_us, running.placement
+                log.extend((job, running.mode, start_us, self._clock.now_us, placement))
+        return self._columns(log, cut_short)
+
+    def _columns(
+        self, log: list[Any], cut_short: Mapping[int, tuple[float, float]]
+    ) -> AllocationColumns:
+        """Return the columns of a log; what was held for no time at all is left out."""
+        size = len(log) // _WIDTH
+        job, mode, start_us, end_us = (
+            np.fromiter(log[k::_WIDTH], np.int64, size) for k in range(4)
+        )
+        placements: list[Placement] = log[4::_WIDTH]
+        classes = self._problem.workload.jobs.class_index[job]
+        overhead_us = np.array(self._restart_us, dtype=np.int64)[classes]
+        work = np.array(self._remaining, dtype=np.float64)[job]
+        lost = np.zeros(size)
+        for row, (done, undone) in cut_short.items():
+            work[row], lost[row] = done, max(undone, 0.0)
+        overhead_us = np.minimum(overhead_us, end_us - start_us)
+        found = AllocationColumns(
+            job, mode, start_us, end_us, overhead_us, work, lost, placements
+        )  # fmt: skip
+        held = end_us > start_us
+        return found if held.all() else found.rows(np.flatnonzero(held))
 
 
 def _limits_us(limit_s: FloatArray) -> list[int | None] | None:
@@ -388,13 +406,3 @@ def _limits_us(limit_s: FloatArray) -> list[int | None] | None:
     if np.isnan(limit_s).all():
         return None
     return [None if math.isnan(s) else us_from_s(s) for s in limit_s.tolist()]
-
-
-def columns_of(log: Sequence[object]) -> AllocationColumns:
-    """Return the columns of a flat log."""
-    ints = [np.array(log[k::_WIDTH], dtype=np.int64) for k in range(5)]
-    floats = [np.array(log[k::_WIDTH], dtype=np.float64) for k in (5, 6)]
-    placements: list[Placement] = log[7::_WIDTH]  # type: ignore[assignment]
-    return AllocationColumns(
-        ints[0], ints[1], ints[2], ints[3], ints[4], floats[0], floats[1], placements
-    )

@@ -24,6 +24,9 @@ import numpy as np
 from scheduler.core.errors import Fault, FleetfitError, InputError
 from scheduler.core.problem import Problem
 
+THEN: Final = ", then "
+"""Between the names of a policy and of the one that took over from it, in the record."""
+
 _PLAIN = (str, bool, int, types.NoneType)
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)
 _DICTS: Final[Mapping[str, type[dict[Any, Any]]]] = {

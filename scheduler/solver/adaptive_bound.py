@@ -1,15 +1,16 @@
 """Lower bounds on what any schedule of adaptive jobs can reach.
 
 They hold for every schedule on rounds in which a gang takes one of the elastic shapes and each
-epoch a batch of the tables, whatever the schedule knows of the future. A configuration that is
-used is entered at least once, so a restart is charged to each in proportion to the work done in
-it, which is never more than what is paid.
+epoch a batch of the tables, whatever the schedule knows of the future.
 
-Makespan: each job alone, from its first round on, and from any instant on the linear program of
-the jobs to come. Mean JCT: prices on accelerator-time turn the
-capacity into a cost, and every job then minimises its own completion time plus what it holds
-(Lagrangian relaxation: any non-negative prices give a bound). A job's least cost is a dynamic
-program over time steps and cells of work, see `WorkCells`.
+Mean JCT: each job alone, by its own dynamic program; and, where a plan's prices are given, what
+these prove (`scheduler.solver.adaptive.prices`). Restarts, whole rounds and the rounding of
+epochs are exact in both but for changes of configuration, which round to the nearest grid point
+in the job's favour.
+
+Makespan: each job alone, and from any instant on the linear program of the jobs to come. A
+configuration that is used is entered at least once, so that program charges a restart in
+proportion to the work done in it, which is never more than what is paid.
 """
 
 from __future__ import annotations
@@ -22,14 +23,12 @@ import numpy as np
 
 from scheduler.core.workload import FloatArray, IntArray
 from scheduler.physics.adaptive_tables import Tables
+from scheduler.solver.adaptive.lattice import ROUND_S, Lattice
+from scheduler.solver.adaptive.paths import Paths, job_starts
+from scheduler.solver.adaptive.prices import PricedPlan
 from scheduler.solver.least_makespan import makespan_prices
-from scheduler.solver.priced_work import Prices, WorkCells
 
-ROUND_S: Final = 60
 HOUR_S: Final = 3600.0
-BUCKET_S: Final = 300
-"""Seconds for which a price holds."""
-
 STRETCHES: Final = (4, 6, 8, 12, 16, 24, 32, 48)
 """Numbers of parts of a job within which speeds are evened out, as many as needed."""
 
@@ -39,11 +38,8 @@ LONG: Final = 0.2
 SOLVER_ERROR: Final = 1e-6
 """Relative tolerance taken off a value of the linear solver."""
 
-FIRST_STEP: Final = 0.03
-"""First change of a price whose accelerators are asked for twice over."""
-
-FADE: Final = 15
-"""Price steps after which changes are half as large."""
+FLOAT_ERROR: Final = 1e-9
+"""Relative tolerance taken off a sum over jobs and rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +56,35 @@ class Bounds:
     makespan_h: float
 
 
-def adaptive_bounds(tables: Tables, *, steps: int) -> Bounds:
+def adaptive_bounds(tables: Tables, plan: PricedPlan | None = None) -> Bounds:
     """Return lower bounds on the mean JCT and the makespan.
 
     Parameters
     ----------
     tables : Tables
         The problem.
-    steps : int
-        Price steps; 0 leaves all prices at zero: every job alone.
+    plan : PricedPlan or None
+        Prices of the problem's rounds; without them the mean JCT is that of jobs alone.
     """
     problem = tables.problem
-    cells = [_cells(tables, a) for a in range(len(problem.applications))]
-    starts = np.array([math.ceil(j.release_s / ROUND_S) * ROUND_S for j in problem.jobs], float)
+    release = np.array([j.release_s for j in problem.jobs])
+    starts: FloatArray = np.asarray(job_starts(release) * ROUND_S, float)
     kinds = np.array([j.application for j in problem.jobs])
-    waits = float(sum(starts) - sum(j.release_s for j in problem.jobs))
-    alone = np.array([cells[k].total_s for k in kinds])
-    makespan = max(float((starts + alone).max()), _latest(tables, cells, starts, kinds))
-    best = float(alone.sum())
-    if steps:
-        best = max(best, _priced(tables, cells, starts, kinds, steps))
-    return Bounds((best + waits) / len(problem.jobs) / HOUR_S, makespan / HOUR_S)
+    used = sorted(set(kinds.tolist()))
+    alone_s = np.zeros(len(problem.applications))
+    for a in used:
+        lattice = Lattice(tables, a, lower=True)
+        rounds = math.ceil(float(lattice.fresh_s.min()) / ROUND_S) + lattice.restart_rounds + 2
+        alone_s[a] = Paths(lattice, np.zeros((len(lattice.count), rounds))).cost(0)
+    alone: FloatArray = np.asarray(alone_s[kinds], float)
+    makespan = max(float((starts + alone).max()), _latest(tables, starts, kinds, alone))
+    total = max(float(alone.sum()), plan.total_s if plan else 0.0) * (1 - FLOAT_ERROR)
+    mean = (total + float((starts - release).sum())) / len(problem.jobs)
+    return Bounds(mean / HOUR_S, makespan * (1 - FLOAT_ERROR) / HOUR_S)
 
 
-def _cells(tables: Tables, application: int) -> WorkCells:
-    """Return the cells of an application's work, restarts charged."""
+def _seconds(tables: Tables, application: int) -> FloatArray:
+    """Return the seconds of all work in each configuration, restarts charged."""
     restart = float(tables.problem.applications[application].restart_s)
     exact = tables.lengths[application] / tables.best_goodputs(application)
     rounded = np.round(exact)
@@ -94,8 +94,7 @@ def _cells(tables: Tables, application: int) -> WorkCells:
     if restart < totals.max() / max(totals.min(), 1.0):
         rounded = np.maximum(np.minimum(rounded, exact - 0.5), 0.0)
     work = exact.min(axis=0)
-    seconds = np.array([_evened(row, work, restart) for row in rounded])
-    return WorkCells(seconds, [c for c, _ in tables.configs], BUCKET_S)
+    return np.array([_evened(row, work, restart).sum() for row in rounded])
 
 
 def _evened(rounded: FloatArray, work: FloatArray, restart: float) -> FloatArray:
@@ -121,46 +120,18 @@ def _evened(rounded: FloatArray, work: FloatArray, restart: float) -> FloatArray
     return np.asarray(even + (restart - off) * work / work.sum(), float)
 
 
-def _latest(tables: Tables, cells: list[WorkCells], starts: FloatArray, kinds: IntArray) -> float:
+def _latest(tables: Tables, starts: FloatArray, kinds: IntArray, alone: FloatArray) -> float:
     """Return a bound on the makespan: from a start on, all jobs that start then or later.
 
     The linear program of least makespan serves those jobs as if all were there, from the starts
     of jobs that are long: of the others the work matters, not when it comes.
     """
-    alone = np.array([cells[k].total_s for k in kinds])
+    needs = [config for config, _ in tables.configs]
+    seconds = {a: _seconds(tables, a) for a in sorted(set(kinds.tolist()))}
     best = 0.0
     for start in sorted({0.0, *starts[alone >= LONG * alone.max()].tolist()}):
         late = np.flatnonzero(starts >= start)
-        seconds = np.array([cells[k].config_s for k in kinds[late]])
-        _, least = makespan_prices(seconds, cells[0].needs, tables.capacity)
+        times = np.array([seconds[k] for k in kinds[late].tolist()])
+        _, least = makespan_prices(times, needs, tables.capacity)
         best = max(best, start + least * (1 - SOLVER_ERROR))
-    return best
-
-
-def _priced(
-    tables: Tables,
-    cells: list[WorkCells],
-    starts: FloatArray,
-    kinds: IntArray,
-    steps: int,
-) -> float:
-    """Return the best bound on the sum of seconds from first round to completion."""
-    capacity = np.array(tables.capacity, float)
-    span = float(starts.max()) + 2 * float(max(c.total_s for c in cells))
-    buckets = math.ceil(span / BUCKET_S)
-    prices = np.zeros((len(capacity), buckets))
-    room = capacity[:, None] * BUCKET_S
-    best, mean = 0.0, np.zeros_like(prices)
-    for step in range(steps):
-        value = -float((prices.sum(axis=1) * capacity).sum()) * BUCKET_S
-        used = np.zeros_like(prices)
-        for k, work in enumerate(cells):
-            mine = starts[kinds == k]
-            if len(mine):
-                costs, held = work.least_costs(Prices(prices, BUCKET_S), mine)
-                value += float(costs.sum())
-                used += held
-        best = max(best, value)
-        mean = 0.6 * mean + 0.4 * (used / room - 1)
-        prices = np.maximum(prices + FIRST_STEP / (1 + step / FADE) * np.clip(mean, -1, 1), 0.0)
     return best

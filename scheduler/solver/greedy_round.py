@@ -34,17 +34,43 @@ def greedy_round(
     RoundAnswer
         Feasible, with that bound.
     """
-    scratch = occupancy.copy()
     kept = {c.job: c for c in candidates if c.held is not None}
+    return improved(layout, occupancy.copy(), candidates, kept, {}, bound)
+
+
+def improved(
+    layout: Layout,
+    scratch: Occupancy,
+    candidates: Sequence[Candidate],
+    kept: dict[int, Candidate],
+    starts: dict[int, tuple[Option, Placement]],
+    bound: float,
+    *,
+    most_searches: float = math.inf,
+) -> RoundAnswer:
+    """Start what else has room or is worth more than what is in its way; move what gains by it.
+
+    Parameters
+    ----------
+    layout, candidates, bound
+        As for `greedy_round`.
+    scratch : Occupancy
+        What is free beside `kept` and `starts`; it is used up.
+    kept, starts : dict
+        Running candidates left in place, and jobs placed, by job; both are changed.
+    most_searches : float
+        Searches for gangs to evict.
+    """
     order = sorted(
-        (c for c in candidates if c.held is None and c.options),
+        (c for c in candidates if c.held is None and c.options and c.job not in starts),
         key=lambda c: (-_density(c.options[0]), c.job),
     )
     weakest = sorted(kept.values(), key=_held_density)
-    starts: dict[int, tuple[Option, Placement]] = {}
+    searches = 0
     for candidate in order:
         found = _first_fit(scratch, candidate.options)
-        if found is None:
+        if found is None and searches < most_searches:
+            searches += 1
             victims = _victims(layout, scratch, candidate, weakest, kept)
             for victim in victims:
                 assert victim.held is not None
@@ -56,7 +82,7 @@ def greedy_round(
             scratch.take(found[1])
             starts[candidate.job] = found
     for candidate in candidates:  # what runs moves where that pays, and what was evicted may return
-        if candidate.held is not None:
+        if candidate.held is not None and candidate.job not in starts:
             _settle(scratch, candidate, kept, starts)
     worth = [option.utility for option, _ in starts.values()]
     worth += [c.held.utility for c in kept.values() if c.held is not None]

@@ -57,12 +57,16 @@ def needs_met(facts: Facts, lives: Sequence[Life]) -> Iterator[Violation]:
 def arrays_kept(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
     """``array``: of an array with a limit, no more jobs hold accelerators at once."""
     jobs = facts.problem.workload.jobs
+    changes: list[list[tuple[int, int, str]]] = [[] for _ in jobs.array_most]
+    for hold in holds if jobs.array_most else ():
+        if hold.job >= 0 and jobs.array_index[hold.job] >= 0:
+            of_array = changes[jobs.array_index[hold.job]]
+            of_array += [(hold.start_us, 1, hold.who), (hold.end_us, 0, hold.who)]
     for array, most in enumerate(jobs.array_most):
-        members = [h for h in holds if h.job >= 0 and jobs.array_index[h.job] == array]
-        changes = [(h.start_us, 1, h.who) for h in members]
-        changes += [(h.end_us, 0, h.who) for h in members]
         running = 0
-        for at_us, starts, who in sorted(changes):  # ends first where both are at one instant
+        for at_us, starts, who in sorted(
+            changes[array]
+        ):  # ends first where both are at one instant
             running += 1 if starts else -1
             if running > most:
                 text = f"runs beside {running - 1} others of its array, which may be {most} in all"

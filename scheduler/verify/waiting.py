@@ -88,10 +88,13 @@ def turns_of(facts: Facts, lives: Sequence[Life], rejected: Collection[int]) -> 
     """
     jobs = facts.problem.workload.jobs
     turns: dict[int, int] = {}
+    members: list[list[Life]] = [[] for _ in jobs.array_most]
+    for life in lives if jobs.array_most else ():
+        if jobs.array_index[life.job] >= 0:
+            members[jobs.array_index[life.job]].append(life)
     for array, most in enumerate(jobs.array_most):
-        members = [life for life in lives if jobs.array_index[life.job] == array]
         steps: list[tuple[int, int, int]] = []  # instant; 0: ended, 1: ready; job
-        for life in members:
+        for life in members[array]:
             ready = None if life.job in rejected else _ready_us(facts, lives, life.job)
             if ready is not None:
                 steps.append((ready, 1, life.job))

@@ -17,6 +17,7 @@ from scheduler.policies.adaptive.view import AdaptiveView
 from scheduler.simulate.adaptive.books import adaptive_ledger
 from scheduler.simulate.adaptive.engine import simulate_adaptive
 from scheduler.simulate.adaptive.placing import place
+from scheduler.solver.adaptive.prices import priced_plan
 from scheduler.solver.adaptive_bound import adaptive_bounds
 from scheduler.verify.adaptive import verify_adaptive
 
@@ -25,6 +26,8 @@ SETTINGS = [
     ("sia", "none", "learned", "mean_jct"),
     ("optimizer", "exact", "known", "mean_jct"),
     ("optimizer", "exact", "learned", "mean_jct"),
+    ("optimizer", "estimates", "known", "mean_jct"),
+    ("optimizer", "estimates", "learned", "mean_jct"),
     ("optimizer", "none", "learned", "mean_jct"),
     ("optimizer", "exact", "known", "makespan"),
 ]
@@ -73,8 +76,8 @@ def test_the_same_inputs_give_the_same_run() -> None:
 def test_no_run_is_better_than_the_bounds(seed: int) -> None:
     problem = random_problem(seed, jobs=14)
     tables = Tables(problem)
-    bounds = adaptive_bounds(tables, steps=12)
-    alone = adaptive_bounds(tables, steps=0)
+    bounds = adaptive_bounds(tables, priced_plan(tables, 12))
+    alone = adaptive_bounds(tables)
     assert bounds.mean_jct_h >= alone.mean_jct_h
     for name, information, objective in (
         ("sia", "none", "mean_jct"),
@@ -97,8 +100,8 @@ def test_a_crowd_lifts_the_bound_above_jobs_alone() -> None:
         ),
     )
     tables = Tables(crowd)
-    alone = adaptive_bounds(tables, steps=0).mean_jct_h
-    assert adaptive_bounds(tables, steps=25).mean_jct_h > 1.3 * alone
+    alone = adaptive_bounds(tables).mean_jct_h
+    assert adaptive_bounds(tables, priced_plan(tables, 25)).mean_jct_h > 1.3 * alone
 
 
 def one_epoch(restart_s: int) -> AdaptiveProblem:

@@ -125,6 +125,8 @@ def test_melange_on_the_published_cases(capsys: pytest.CaptureFixture[str]) -> N
         ("melange", "--cases", "none.json"),
         ("melange", "--repeats", "0"),
         ("train_and_serve", "--philly", "none.csv"),
+        ("train_and_serve", "--seed", "-1"),
+        ("alpaserve", "--models", "0"),
         ("fluid", "--services", "0"),
     ],
 )

@@ -65,8 +65,10 @@ def test_recorded_runs_are_met(case: tuple[str, str]) -> None:
     ("family", "information", "jct_h", "makespan_h"),
     [
         ("philly", "exact", 0.44, 15.0),
+        ("philly", "estimates", 0.48, 16.0),
         ("philly", "none", 0.48, 15.0),
         ("saturn", "exact", 0.49, 15.0),
+        ("saturn", "estimates", 0.52, 15.0),
         ("saturn", "none", 0.52, 15.0),
     ],
 )
@@ -91,10 +93,13 @@ def test_a_case_names_its_peer_and_its_bound(capsys: pytest.CaptureFixture[str])
 
     workload = str(WORKLOADS / "saturn" / "workload-1.csv")
     words = ["sia", "--json", "--workload", workload, "--policy", "sia", "--rates", "known"]
+    words += ["--bound-steps", "2", "--search", "500"]
     assert main(words) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     first = result["cases"][0]
     assert first["peer"] == pytest.approx(0.5809)
     assert first["violations"] == 0
-    assert first["bound"] < first["ours"]
+    assert first["bound"] < first["clairvoyant"] <= first["ours"]
+    assert result["cases"][-3]["case"].endswith("clairvoyant")
+    assert result["cases"][-3]["violations"] == 0
     assert set(first) >= {"case", "metric", "ratio", "gap", "seconds", "information", "peer_name"}

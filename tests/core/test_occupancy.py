@@ -98,10 +98,13 @@ def test_nodes_go_down_and_come_back() -> None:
 def _check_counts(problem: Problem, occupancy: Occupancy) -> None:
     for p, pool in enumerate(problem.pools):
         up = [n for n in pool.nodes if n not in occupancy.down]
-        for f in range(pool.size + 1):
-            nodes = [i for i, n in enumerate(pool.nodes) if n in up and occupancy.free[n] == f]
-            assert occupancy.counts[p][f] == len(nodes)
-            assert occupancy.masks[p][f] == sum(1 << i for i in nodes)
+        first = occupancy.layout.first_mask[p]
+        exactly = dict(occupancy.by_free(p))
+        for f in range(pool.size + 2):
+            nodes = [(i, occupancy.free[n]) for i, n in enumerate(pool.nodes) if n in up]
+            assert occupancy.masks[first + f] == sum(1 << i for i, free in nodes if free >= f)
+            if f:
+                assert exactly.get(f, 0) == sum(1 << i for i, free in nodes if free == f)
         assert occupancy.pool_free[p] == sum(occupancy.free[n] for n in up)
     for t in range(len(problem.types)):
         pools = [p for p, pool in enumerate(problem.pools) if pool.type_index == t]

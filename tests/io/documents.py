@@ -80,7 +80,7 @@ classes:
   - {name: script, run_time: {reference: T4}, gang: 1}
   - {name: tune, model: {name: my-7b}, gang: 8}
 jobs:
-  - {id: base, class: pretrain, work: 20e9, release: 2 h, every: 10 min, count: 3,
+  - {id: base, class: pretrain, work: 20e9, release: 2 h, every: 10 min, count: 3, at_once: 2,
      estimate: 5 h, deadline: 24 h, weight: 2, tenant: research}
   - {id: 7, class: script, run_time: 3 h}
 services:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from scheduler.core.ledger import Cause
 from scheduler.core.metrics import metrics_of
 from scheduler.core.problem import Problem
+from scheduler.core.units import us_from_s
 from scheduler.core.workload import (
     JobClass,
     Jobs,
@@ -29,7 +31,9 @@ from scheduler.policies.co_serving import (
     ThresholdScaled,
 )
 from scheduler.policies.provision import sure_capacity
+from scheduler.policies.view import Policy
 from scheduler.simulate import simulate
+from scheduler.simulate.engine import Engine
 from scheduler.verify import verify_run
 from scheduler.verify.resilience import resilience_of
 
@@ -167,6 +171,24 @@ def test_a_single_type_serves_on_one_type(problem: Problem) -> None:
     run = simulate(problem, SingleType(), horizon_s=SPAN_S)
     modes = problem.service_modes[0]
     assert len({modes[r.mode].type_index for r in run.replicas}) == 1
+
+
+@pytest.mark.parametrize("policy", [CoScheduled, CoScheduledCausal])
+def test_a_saved_run_goes_on_as_it_would_have(problem: Problem, policy: type[Policy]) -> None:
+    def engine() -> Engine:
+        return Engine(
+            problem, policy(), policy_name="p", seed=0, information="exact", noise_sigma=0.0,
+            horizon_s=SPAN_S, account="run",
+        )  # fmt: skip
+
+    first = engine()
+    first.play(us_from_s(SPAN_S / 2))
+    saved = json.loads(json.dumps(first.save()))
+    again = Engine.restore(problem, saved, policy()).run()
+    whole = engine().run()
+    assert again.replicas == whole.replicas
+    assert again.served == whole.served
+    assert again.ledger.by_cause() == whole.ledger.by_cause()
 
 
 def test_gangs_are_brought_together(problem: Problem) -> None:

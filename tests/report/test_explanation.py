@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_terms import random_terms
 from typer.testing import CliRunner
 
 from scheduler.core.cluster import AcceleratorType, Cluster, Fabric, Node, Pod, Site
@@ -17,7 +18,7 @@ from scheduler.core.ledger import Cause
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run
 from scheduler.core.workload import JobClass, Jobs, RunTimePhysics, Workload
-from scheduler.io import write_run
+from scheduler.io import canonical_json, write_run
 from scheduler.physics.problem import build_problem
 from scheduler.report.explained import block_table, clause, level_table, story_lines
 from scheduler.report.explanation import LEVELS, Explanation
@@ -248,3 +249,16 @@ def render() -> Callable[..., str]:
         return console.export_text()
 
     return text_of
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_quotas_labels_arrays_and_services_are_taken_apart_too(seed: int) -> None:
+    problem = random_terms(np.random.default_rng([seed, 71]))
+    run = simulate(problem, "best_fit", seed=seed, noise_sigma=0.2, horizon_s=400.0)
+    explanation = Explanation(problem, run)
+    booked = np.array(list(run.ledger.by_cause().values()))
+    total = sum(explanation.rows(*LEVELS).values())
+    np.testing.assert_allclose(total, booked, rtol=1e-6, atol=1e-3)
+    for line in story_lines(explanation):
+        assert line
+    canonical_json(explanation.as_dict(50, LEVELS))

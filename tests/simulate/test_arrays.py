@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from scheduler.core.ledger import Cause
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run
 from scheduler.core.units import US_PER_S
-from scheduler.io import parse_workload
+from scheduler.io import load_workload, parse_workload
 from scheduler.io.results import run_to_json
 from scheduler.policies import make
 from scheduler.simulate import Engine, simulate
@@ -199,6 +200,20 @@ def test_a_file_says_how_many_run_at_once() -> None:
         parse_workload(WORKLOAD.replace("at_once: 2", "at_once: 0"))
 
 
+def test_an_offline_schedule_refuses_limits_that_bind(
+    call: Callable[..., tuple[int, str, str]], small_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "arrays.yaml"
+    path.write_text(WORKLOAD)
+    code, _, said = call("solve", small_files[0], path)
+    assert code == 2
+    assert "arrays: jobs.at_once: has arrays of which only some may run at once" in said
+    path.write_text(
+        WORKLOAD.replace("at_once: 2", "at_once: 3").replace("at_once: 1", "at_once: 9")
+    )
+    assert call("solve", small_files[0], path, "--time-limit", "1 s")[0] == 0
+
+
 def test_the_path_from_file_to_run(small_files: tuple[Path, Path], tmp_path: Path) -> None:
     path = tmp_path / "arrays.yaml"
     path.write_text(WORKLOAD)
@@ -218,3 +233,24 @@ def jobs_are_taken(problem: Problem) -> bool:
     jobs = problem.workload.jobs
     some = jobs.take(np.array([2, 4, 6]))
     return some.array_index.tolist() == jobs.array_index[[2, 4, 6]].tolist()
+
+
+def test_a_table_of_jobs_may_hold_arrays(tmp_path: Path) -> None:
+    table = tmp_path / "jobs.csv"
+    head = "id,gang,run_time_s,array,at_once,after\n"
+    rows = "a,1,10,x,2,\nb,1,10,,,x\nc,1,10,x,,\nd,1,10,x,2,\ne,1,10,y,,\n"
+    table.write_text(head + rows)
+    jobs = load_workload(table).jobs
+    assert jobs.array_most == (2,)
+    assert jobs.array_index.tolist() == [0, -1, 0, 0, -1]
+    assert jobs.after[1] == (0, 2, 3)
+    lines = '{"id": "a", "gang": 1, "run_time_s": 10, "array": "x", "at_once": 1}\n'
+    (tmp_path / "jobs.jsonl").write_text(lines)
+    assert load_workload(tmp_path / "jobs.jsonl").jobs.array_most == (1,)
+    table.write_text(head + "a,1,10,x,2,\nb,1,10,x,3,\nc,1,10,,4,\nd,1,10,x,0.5,\n")
+    with pytest.raises(InputError) as found:
+        load_workload(table)
+    text = str(found.value)
+    assert "array 'x' has another limit, got '3'; allowed: 2, as in an earlier row" in text
+    assert "at_once: the row is of no array, got '4'; allowed: array: a name" in text
+    assert "'0.5'" in text

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from ortools.linear_solver import pywraplp
@@ -113,3 +117,33 @@ def test_the_paper_example_of_max_min_fairness() -> None:
     assert relative.min() == pytest.approx(relative.max(), rel=1e-4)
     assert relative.min() == pytest.approx(glop_value(fleet, need), rel=1e-5)
     assert relative.min() > 1  # better than the equal split for everybody
+
+
+PROGRAMS = """
+import hashlib
+import numpy as np
+from scheduler.solver.fair_shares import Fleet, max_min_shares, max_throughput_shares
+found = hashlib.sha256()
+for seed, jobs, types in ((0, 7, 2), (1, 90, 3), (2, 400, 3), (3, 64, 8)):
+    rng = np.random.default_rng(seed)
+    rates = rng.lognormal(0, 1.5, (jobs, types))
+    fleet = Fleet(rates, np.ones((jobs, types)), rng.integers(4, 40, types).astype(float))
+    found.update(max_min_shares(fleet, rng.lognormal(0, 1, jobs)).tobytes())
+    found.update(max_throughput_shares(fleet, fleet.rates).tobytes())
+print(found.hexdigest())
+"""
+
+
+def test_shares_do_not_depend_on_the_number_of_threads() -> None:
+    found = set()
+    for threads in ("1", "2", "3"):
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAMS],
+            env={**os.environ, **limits},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.add(done.stdout)
+    assert len(found) == 1

@@ -34,9 +34,7 @@ def rows_of_one(
     n = len(work)
     jobs = workload((kind,), [0] * n, [0.0] * n, list(work))
     columns = replace(jobs.jobs, deadline_s=np.array(deadlines_s))
-    return Problem(
-        cluster, replace(jobs, jobs=columns), names, LEVELS, domains, pools, ((mode,),)
-    )
+    return Problem(cluster, replace(jobs, jobs=columns), names, LEVELS, domains, pools, ((mode,),))
 
 
 def kinds(found: Sequence[Constraint]) -> list[tuple[str, int]]:

@@ -13,7 +13,6 @@ from random_problems import random_problem
 
 from scheduler.core.cluster import Outage
 from scheduler.core.errors import InfeasibleError
-from scheduler.core.metrics import metrics_of
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Allocation, Placement, Status
 from scheduler.core.units import us_from_s
@@ -198,20 +197,21 @@ def check_block(first: int, count: int, leaves: int) -> None:
             assert not verify_schedule(problem, found), where
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", range(3))
 def test_optimum_equals_brute_force(block: int) -> None:
-    check_block(10_000 * block, 15, 120)
+    check_block(10_000 * block, 6, 120)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(4, 8))
+@pytest.mark.parametrize("block", range(4, 12))
 def test_optimum_equals_brute_force_on_many(block: int) -> None:
-    check_block(10_000 * block, 110, 300)
+    """More than 500 problems, each objective on each."""
+    check_block(10_000 * block, 64, 60)
 
 
 def test_bounds_hold_for_what_policies_reach() -> None:
     """The general bound for every run; the proved one for those that do not preempt."""
-    for _, problem, _ in tiny_problems(90_000, 8, 10**6):
+    for _, problem, _ in tiny_problems(90_000, 4, 10**6):
         for name in OBJECTIVES:
             proved = solve_offline(problem, name, limits=QUICK).schedule
             maximised = OBJECTIVES[name].maximised
@@ -224,24 +224,6 @@ def test_bounds_hold_for_what_policies_reach() -> None:
                 if len(run.allocations) == len(run.finished_us):
                     value = objective_value(problem, name, run.allocations)
                     assert proved.bound <= (-value if maximised else value) + 1e-9 * abs(value)
-
-
-def test_objectives_are_those_of_the_metrics() -> None:
-    for _, problem, _ in tiny_problems(95_000, 8, 10**6):
-        run = simulate(problem, "fifo")
-        if len(run.finished_us) < len(problem.workload.jobs):
-            continue
-        figures = metrics_of(problem, run)
-        found = {name: objective_value(problem, name, run.allocations) for name in OBJECTIVES}
-        assert found["mean_jct"] == pytest.approx(figures.mean_jct_s)
-        assert found["makespan"] == pytest.approx(figures.makespan_s)
-        assert found["energy"] == pytest.approx(figures.energy_j)
-        if not math.isnan(figures.mean_tardiness_s):
-            assert found["tardiness"] == pytest.approx(figures.mean_tardiness_s)
-        jobs = problem.workload.jobs
-        spans = [run.finished_us[j] / 1e6 - jobs.release_s[j] for j in range(len(jobs))]
-        weighted = float(np.average(spans, weights=jobs.weight))
-        assert found["weighted_completion"] == pytest.approx(weighted, abs=1e-5)
 
 
 def middling_problem(seed: int) -> Problem:
@@ -302,5 +284,7 @@ def test_jobs_that_can_never_run_are_named() -> None:
     problem = one_job(after=())
     down = tuple(Outage(n.id, 0.0, math.inf) for n in problem.cluster.nodes)
     dark = replace(problem, cluster=replace(problem.cluster, outages=down))
-    with pytest.raises(InfeasibleError, match=r"\(a minimal set\): job job\d+ is done; node n0 down"):
+    with pytest.raises(
+        InfeasibleError, match=r"\(a minimal set\): job job\d+ is done; node n0 down"
+    ):
         solve_offline(dark, "makespan", limits=QUICK)

@@ -12,6 +12,7 @@ from scheduler.core.occupancy import Layout, Occupancy
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement, Status
 from scheduler.solver.greedy_round import greedy_round
+from scheduler.solver.large_round import large_round
 from scheduler.solver.prices import Prices
 from scheduler.solver.round_model import maximal_patterns, solve_round
 from scheduler.solver.round_types import Candidate, Held, Option, RoundAnswer
@@ -185,3 +186,32 @@ def test_odd_slot_sizes_are_packed_exactly() -> None:
         for pattern in patterns:
             used = sum(k * n for k, n in pattern.items())
             assert used <= free < used + sizes[0]
+
+
+def test_counted_rounds_are_feasible_and_better_than_greedy_ones() -> None:
+    counted, exact, greedy = [], [], []
+    prices = None
+    for seed in range(300, 420):
+        drawn = random_round(np.random.default_rng(seed), 8)
+        if drawn is None:
+            continue
+        problem, layout, occupancy, candidates = drawn
+        bound = Prices(len(problem.types)).search(layout, occupancy, candidates)
+        free = occupancy.free.copy()
+        answer, prices = large_round(layout, occupancy, candidates, bound, prices)
+        assert occupancy.free == free, "a round decides, it changes nothing"
+        if all(slots_of(o) <= 4 for c in candidates for o in c.options):
+            check(problem, occupancy, candidates, answer)
+        exact.append(solve_round(problem, layout, occupancy, candidates).objective)
+        counted.append(answer.objective)
+        greedy.append(greedy_round(layout, occupancy, candidates, bound).objective)
+        assert counted[-1] <= exact[-1] + 1e-4
+    assert sum(counted) > max(0.85 * sum(exact), sum(greedy))
+
+
+def test_a_counted_round_of_nothing_is_nothing() -> None:
+    problem = random_problem(np.random.default_rng(1))
+    layout = Layout(problem)
+    answer, _ = large_round(layout, Occupancy(layout), [], 0.0)
+    assert answer.starts == answer.kept == ()
+    assert answer.objective == answer.gap == 0.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from scheduler.core.spread import SpreadInstance, SpreadPlan
 from scheduler.solver.spread import solve_spread
 from scheduler.solver.spread.bound import flow_bound, throughput_bound
 from scheduler.solver.spread.flow import FlowMeter
+from scheduler.solver.spread.weave import weave
 from scheduler.verify.spread import placement_flow, verify_spread
 
 
@@ -112,9 +114,47 @@ def test_the_front_trades_flow_for_depth() -> None:
 )
 def test_forty_two_machines_of_seven_kinds_are_near_the_bound(made: dict[str, int]) -> None:
     instance = made_instance(**made)  # type: ignore[arg-type]
-    answer = solve_spread(instance, front=False, evaluations=1000)
+    answer = solve_spread(instance, front=False, evaluations=500, annealings=1)
     assert answer.gap < 0.15
     assert verify_spread(instance, answer) == []
+
+
+def test_a_pruned_link_graph_is_woven_through() -> None:
+    """As pruned by the peer, half of the machines have links to the other half only."""
+    instance = made_instance(2, machines=16, kinds=4, layers=40, spread=0.0, keep=6)
+    assert (instance.source > 0).sum() == 6
+    assert np.median((instance.links > 0).sum(axis=1)) == 6
+    answer = solve_spread(instance, front=False, evaluations=200)
+    assert answer.gap < 0.15
+    assert verify_spread(instance, answer) == []
+
+
+def test_regions_are_joined_by_a_link_in_one_direction() -> None:
+    """A bound that parts them would be below what the chain from a to b carries."""
+    links = np.array([[0.0, 1e4], [0.0, 0.0]])
+    ends = np.full(2, 1e6)
+    tables = ((100.0,), (100.0,))
+    instance = SpreadInstance("one-way", 2, ("a", "b"), ("x", "x"), tables, ends, ends, links)
+    answer = solve_spread(instance)
+    assert answer.plan.flow == pytest.approx(100.0)
+    assert answer.status is Status.OPTIMAL
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weaving_never_loses_flow_and_repeats_itself(seed: int) -> None:
+    instance = made_instance(seed, machines=12, kinds=3, layers=24, regions=2, degree=6)
+    meter = FlowMeter(instance)
+    nothing = [(0, 0)] * len(instance)
+    high = throughput_bound(instance)
+
+    def woven(start: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        rng = np.random.default_rng(seed)
+        return weave(instance, meter, start, rng, high, rounds=4, moves=2000)
+
+    once = woven(nothing)
+    assert once == woven(nothing)
+    assert meter.flow(once) > 0
+    assert meter.flow(woven(once)) >= meter.flow(once)
 
 
 @pytest.mark.slow
@@ -129,7 +169,9 @@ def test_three_regions_joined_by_thin_links() -> None:
 
 def test_same_seed_same_answer() -> None:
     instance = made_instance(4, machines=16, kinds=4, regions=2)
-    once, again = (solve_spread(instance, seed=5, evaluations=500, front=False) for _ in range(2))
+    once, again = (
+        solve_spread(instance, seed=5, evaluations=500, annealings=3, front=False) for _ in range(2)
+    )
     assert once == again
 
 

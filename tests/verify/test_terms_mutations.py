@@ -152,6 +152,20 @@ def crash_forgotten(rng, problem, run):
     return problem, replace(run, crashes=tuple(c for c in run.crashes if c != crash))
 
 
+@damage("array")
+def one_turn_less_than_jobs_that_ran_at_once(rng, problem, run):
+    options = []
+    for a in run.allocations:
+        around = {b.job for b in run.allocations if b.start_us <= a.start_us < b.end_us}
+        if len(around) > 1:
+            options.append(sorted(around))
+    if (found := pick(rng, options)) is None:
+        return None
+    index = np.full(len(problem.workload.jobs), -1)
+    index[found] = 0
+    return with_jobs(problem, array_index=index, array_most=(len(found) - 1,)), run
+
+
 # --- nodes ----------------------------------------------------------------------------
 
 
@@ -242,6 +256,24 @@ def borrowed_more_than_others_leave(rng, problem, run):
     name = problem.workload.tenants[int(problem.workload.jobs.tenant_index[a.job])]
     rule = Tenancy(name, total=sum(a.placement.counts) - 1, borrow=None)
     return replace(problem, workload=replace(problem.workload, tenancies=(rule,))), run
+
+
+@damage("quota")
+def quota_that_leaves_out_one_replica(rng, problem, run):
+    if (r := pick(rng, run.replicas)) is None:
+        return None
+    workload = problem.workload
+    name = workload.services[r.service].tenant
+    tenants = dict.fromkeys((*workload.tenants, name))
+    used = sum(
+        sum(h.placement.counts) for h in run.replicas
+        if h.start_us <= r.start_us < h.end_us and workload.services[h.service].tenant == name
+    )  # fmt: skip
+    others = tuple(t for t in workload.tenancies if t.tenant != name)
+    rules = (*others, Tenancy(name, total=used - 1))
+    return replace(
+        problem, workload=replace(workload, tenants=tuple(tenants), tenancies=rules)
+    ), run
 
 
 @damage("labels")

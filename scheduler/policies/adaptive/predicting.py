@@ -17,7 +17,7 @@ from typing import Final
 
 PRIOR_SPREAD: Final = 1.0
 LEAST_SPREAD: Final = 0.02
-FAR: Final = 6.0
+FAR: Final = 25.0
 """Spreads above the mean beyond which the tail's ratio is taken from its asymptote."""
 
 

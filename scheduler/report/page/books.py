@@ -77,11 +77,11 @@ def idle_over_time(history: History, bins: Bins) -> FloatArray:
     before = np.zeros((len(problem.pools), len(Cause)), dtype=np.int64)
     edge = 0
     for at_us, changes in groupby(sorted(_changes(history, bins)), key=itemgetter(0)):
+        occupancy.now_us = at_us
         touched: set[int] = set()
         for _, kind, subject, amount in changes:
             if kind == _EDGE:
                 sums = book.close(at_us)
-                occupancy.touched[:] = range(len(problem.pools))  # all to be classified again
                 out[:, :, edge] = (sums - before) / US_PER_S
                 before, edge = sums, edge + 1
             elif kind == _HOLD:

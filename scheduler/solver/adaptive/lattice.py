@@ -99,31 +99,38 @@ class Lattice:
         left = _left(rounded)  # seconds left at the start of each epoch, by configuration
         grid = _spots(exact.min(axis=0), spots)
         at = np.array([_at(row, grid) for row in left])
-        side = -1.0 if lower else 1.0
+        side = -1.0 if lower else 1.0  # rounding in the job's favour, or never
         self.enter_s = np.maximum(at + side * IN_S, 0.0)
         self.enter_s[:, -1] = 0.0
         first, part, left_s, spot, enter, fresh = [0], [], [], [], [], []
-        for c, row in enumerate(left):
+        for c in range(len(left)):
+            row: FloatArray = left[c]
             total = float(self.fresh_s[c])
             if total > longest_s:  # never entered
                 self.enter_s[c] = self.fresh_s[c] = np.inf
-                total, row = 1.0, np.minimum(row, 1.0)
+                total, row = 1.0, np.minimum(left[c], 1.0)
             parts = next((p for p in PARTS if total * p <= cells * ROUND_S), PARTS[-1])
             cell = ROUND_S / parts
             work = ROUND_S - self.entry_s
             offset = (total - work) % cell or cell
-            states = max(int(np.ceil((total - work - offset) / cell - TINY)) + 1, 1)
-            here = offset + cell * np.arange(states)
-            reached = _positions(row, here + side * OUT_S, late=lower)
-            where = np.searchsorted(grid, reached - TINY, side="left") if lower else (
-                np.searchsorted(grid, reached + TINY, side="right") - 1
-            )
-            at_cell = (self.enter_s[c] - work - offset) / cell
-            state = np.floor(at_cell + TINY) if lower else np.ceil(at_cell - TINY)
-            ends = (self.enter_s[c] <= work) | np.isinf(self.enter_s[c])
-            state = np.where(ends, -1, np.clip(state, 0, states - 1))
-            enter.append(np.where(state < 0, -1, state + first[-1]).astype(np.int64))
-            fresh.append(-1 if total <= work else first[-1] + states - 1)
+            top = max(round((total - work - offset) / cell), 0)
+            states = top + (1 if lower else 2)
+            here: FloatArray = np.asarray(offset + cell * np.arange(states), float)
+            reached = _positions(row, np.asarray(here + side * OUT_S, float), late=lower)
+            after = (self.enter_s[c] - work - offset) / cell
+            if lower:
+                where = np.searchsorted(grid, reached, side="left")
+                ends = after < 0
+                self.enter_s[c] = np.where(ends, np.minimum(self.enter_s[c], work), self.enter_s[c])
+                state = np.floor(after)
+            else:
+                where = np.searchsorted(grid, reached, side="right") - 1
+                ends = self.enter_s[c] <= work
+                state = np.ceil(after)
+            ends |= np.isinf(self.enter_s[c])
+            state = np.where(ends, 0, np.clip(state, 0, states - 1)).astype(np.int64)
+            enter.append(np.where(ends, -1, state + first[-1]))
+            fresh.append(-1 if total <= work else first[-1] + top)
             first.append(first[-1] + states)
             part.append(np.full(states, parts))
             left_s.append(here)
@@ -166,7 +173,7 @@ def _at(left: FloatArray, spots: FloatArray) -> FloatArray:
 def _positions(left: FloatArray, seconds: FloatArray, *, late: bool) -> FloatArray:
     """Return the last (or first) position at which that many seconds are left."""
     seconds = np.clip(seconds, 0.0, left[0])
-    down = -left  # ascending
+    down: FloatArray = -left  # ascending
     if late:
         e = np.clip(np.searchsorted(down, -seconds, side="right") - 1, 0, len(left) - 2)
     else:

@@ -122,9 +122,7 @@ class OfflineSearch:
         self.capacity = np.array(tables.capacity, float)
         longest_s = 2.0 * prices.shape[1] * ROUND_S
         self.lattices = {
-            a: Lattice(
-                tables, a, lower=False, cells=CELLS, spots=SPOTS, longest_s=longest_s
-            )
+            a: Lattice(tables, a, lower=False, cells=CELLS, spots=SPOTS, longest_s=longest_s)
             for a in sorted(set(self.kinds))
         }
         spare = np.zeros((len(prices), SPARE_ROUNDS))
@@ -197,7 +195,9 @@ class OfflineSearch:
             else:
                 self._reorder()
             if float(self.end_s.sum()) > total:
-                self.stays, self.end_s, self.free = before
+                self.stays, self.end_s, free = before
+                self.free[:] = self.capacity[:, None]  # rounds may have been added
+                self.free[:, : free.shape[1]] = free
         return self.schedule()
 
     def _reorder(self) -> None:
@@ -336,6 +336,6 @@ class OfflineSearch:
                 progress = ends[epoch]
                 epoch += 1
                 if epoch == len(ends):
-                    last = max(-(-now // ROUND_S), first + 1)
-                    return (*stays[:i], (c, first, last)), now
+                    until = max(-(-now // ROUND_S), first + 1)
+                    return (*stays[:i], (c, first, until)), now
         raise ValueError(f"job {job} does not end within its stays")

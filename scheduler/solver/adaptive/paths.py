@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scheduler.core.workload import FloatArray, IntArray
-from scheduler.solver.adaptive.lattice import ROUND_S, TINY, Lattice
+from scheduler.solver.adaptive.lattice import ROUND_S, Lattice
 
 WAIT = -1
 
@@ -156,4 +156,4 @@ def _sums(pay: FloatArray, length: int, beyond: float) -> FloatArray:
 
 def job_starts(releases: FloatArray) -> IntArray:
     """Return the first round of each job."""
-    return np.ceil(np.asarray(releases) / ROUND_S - TINY * 1e-3).astype(np.int64)
+    return np.asarray(-(-np.asarray(releases) // ROUND_S), np.int64)

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from scheduler.core.bounds import lower_bounds
+from scheduler.core.bounds import Bounds, lower_bounds
 from scheduler.core.problem import Problem
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.core.workload import FloatArray
@@ -25,18 +25,27 @@ _LESS: Final = 1 - 1e-9
 """Taken off a bound for the rounding of its sums."""
 
 
-def general_bound(problem: Problem, name: str) -> float:
+def general_bound(problem: Problem, name: str, base: Bounds | None = None) -> float:
     """Return a lower bound on the loss of every schedule that completes every job.
 
     Mean completion time and makespan by `scheduler.core.bounds`; the others from the
     makespan's and from each job alone on the fleet.
+
+    Parameters
+    ----------
+    problem : Problem
+        What was asked.
+    name : str
+        One of `OBJECTIVES`.
+    base : Bounds or None
+        What `lower_bounds(problem)` says, where that is known.
     """
     columns = problem.workload.jobs
     jobs = [j for j, c in enumerate(columns.class_index.tolist()) if problem.modes[c]]
     if not jobs:
         return 0.0
     release_s = np.array([us_from_s(t) / US_PER_S for t in columns.release_s.tolist()])
-    bounds = lower_bounds(problem)
+    bounds = base or lower_bounds(problem)
     first_s = float(release_s.min())
     if name == "mean_jct":
         return bounds.mean_jct_s * _LESS
@@ -58,6 +67,24 @@ def general_bound(problem: Problem, name: str) -> float:
     due_s = columns.deadline_s[jobs]
     late = np.maximum(0.0, alone_s * _LESS - due_s)[~np.isnan(due_s)]
     return float(late.mean()) * _LESS if len(late) else 0.0
+
+
+def bound_beyond(problem: Problem, name: str, end_us: int) -> float:
+    """Return a lower bound on the loss of schedules that end after `end_us`.
+
+    Where tariffs change by the hour, it may pay to wait; how long the model need look ahead
+    follows from what the fleet draws meanwhile. Infinite for objectives that waiting never
+    helps.
+    """
+    hourly = {
+        "cost": [s.usd_per_kwh for s in problem.cluster.sites],
+        "carbon": [s.carbon_g_per_kwh for s in problem.cluster.sites],
+    }
+    if all(len(set(tariff)) == 1 for tariff in hourly.get(name, ())):
+        return math.inf
+    kinds = problem.workload.jobs.class_index.tolist()
+    jobs = [j for j, c in enumerate(kinds) if problem.modes[c]]
+    return _energy_bound(problem, name, jobs, end_us / US_PER_S)
 
 
 def _alone_s(problem: Problem) -> FloatArray:

@@ -32,11 +32,11 @@ def by_type(instance: Instance, plan: Mapping[int, Planned], size: int, draws: D
     """Return consecutive jobs, by start, that hold or might hold one accelerator type."""
     problem = instance.problem
     t = int(draws.integers(len(problem.types)))
-    able = [
-        {g.type_index for m in instance.lengths[u] for g in instance.mode(u, m).groups}
-        for u in sorted(plan)
-    ]
-    units = [u for u, types in zip(sorted(plan), able, strict=True) if t in types]
+    able = {
+        c: any(g.type_index == t for m, _ in ways for g in problem.modes[c][m].groups)
+        for c, ways in instance.ways.items()
+    }
+    units = [u for u in sorted(plan) if able[instance.class_of(u)]]
     return _run_of(units or sorted(plan), plan, size, draws)
 
 

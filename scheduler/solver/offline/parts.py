@@ -22,6 +22,7 @@ def in_parts(
     """Return the instance cut as allocations are, and these as a plan of it.
 
     None where they lose work, leave a job out, or cut no job: then there is nothing to gain.
+    What was stopped before it did any work is left out.
 
     Parameters
     ----------
@@ -33,10 +34,11 @@ def in_parts(
     problem = instance.problem
     by_job: dict[int, list[Allocation]] = {}
     for a in sorted(allocations, key=lambda a: (a.job, a.start_us)):
-        by_job.setdefault(a.job, []).append(a)
+        if a.work > 0:
+            by_job.setdefault(a.job, []).append(a)
     if any(a.lost_work > 0 for a in allocations) or sorted(by_job) != sorted(instance.jobs):
         return None
-    if len(allocations) == len(by_job):
+    if all(len(history) == 1 for history in by_job.values()):
         return None
     tick_us = 1  # a policy cuts at any microsecond
     fresh = len(problem.workload.jobs)

@@ -37,12 +37,16 @@ SHIFTED: Final = 30
 EXACT_TIME: Final = 0.06
 """CP-SAT's deterministic time of one interval model."""
 
-SOLVER_COST: Final = 5.0
+SOLVER_COST: Final = 8.0
 """Seconds that a unit of it takes on such models, about."""
 
 MODEL_COST: Final = 1.5e-4
 STEP_COST: Final = 1.5e-3
 """Counted for every choice in a model and for every step: what no solver counts."""
+
+JOB_COST: Final = 1.5e-5
+CHECK_COST: Final = 4e-5
+"""The same per job of the plan, for every step and every plan that is checked or integrated."""
 
 EXACT_NODES: Final = 24
 """Nodes that one interval model chooses from."""
@@ -170,8 +174,9 @@ class _Search:
             size = min(len(self.plan), sizes[int(self.draws.integers(len(sizes)))])
             freed = NEIGHBOURHOODS[what](self.instance, self.plan, size, self.draws)
             fresh = (self._solved if how == "exact" else self._placed)(freed)
-        took = STEP_COST + self.spent + self.table.spent - spent
-        self.spent += STEP_COST + self.table.spent
+        fixed = STEP_COST + JOB_COST * len(self.plan)
+        took = fixed + self.spent + self.table.spent - spent
+        self.spent += fixed + self.table.spent
         self.table.spent = 0.0
         self.steps += 1
         self.dull += 1
@@ -200,14 +205,18 @@ class _Search:
             return
         trial = self.plan | changed
         key = self.judge.losses(trial)
+        if self.goal.name in USED:
+            self.spent += CHECK_COST * len(trial)
         left = max(0.0, 1 - self.spent / self.limits.deterministic_time)
         if key is None or key[0] > self.key[0] * (1 + WORSE * left * left):
             return
         if key[0] >= self.best_key[0] and self.dull > RESTART_AFTER and key >= self.key:
             self._go_to(self.best, self.best_key)
             return
-        if key < self.best_key and not self.accept(trial):
-            return
+        if key < self.best_key:
+            self.spent += CHECK_COST * len(trial)
+            if not self.accept(trial):
+                return
         self._go_to(trial, key)
         if key < self.best_key:
             if key[0] < self.best_key[0]:

@@ -20,7 +20,7 @@ from scheduler.core.errors import InfeasibleError
 from scheduler.core.problem import Problem
 from scheduler.core.run import Allocation, Schedule, Status
 from scheduler.core.units import US_PER_S, us_from_s
-from scheduler.solver.offline.bounds import general_bound
+from scheduler.solver.offline.bounds import bound_beyond, general_bound
 from scheduler.solver.offline.conflicts import find_conflict
 from scheduler.solver.offline.greedy import greedy_plan
 from scheduler.solver.offline.instance import Instance, Planned, build_instance
@@ -29,7 +29,7 @@ from scheduler.solver.offline.model import EXACT, Limits, ModelAnswer, OfflineMo
 from scheduler.solver.offline.objectives import OBJECTIVES, loosened, loss_of, value_of
 from scheduler.solver.offline.parts import in_parts
 from scheduler.solver.offline.planning import Planning, plan_whole
-from scheduler.solver.offline.repair import Repaired, repair
+from scheduler.solver.offline.repair import SOLVER_COST, Repaired, repair
 from scheduler.verify import verify_schedule
 
 MODEL_JOBS: Final = 60
@@ -289,7 +289,7 @@ class _Solver:
             bound, proof = general, general_proof
         small = jobs <= MODEL_JOBS and _slots(self.instance) <= MODEL_SLOTS
         if small and not (once and _met(once.loss, bound)):
-            part = share * (1.0 if jobs <= SURE_JOBS else MODEL_SHARE)
+            part = share * (1.0 if jobs <= SURE_JOBS else MODEL_SHARE / SOLVER_COST)
             answer = self._solve_whole(name, once, bound, part)
             status = answer.status if answer.status is Status.TIME_LIMIT else Status.FEASIBLE
             if answer.status is Status.INFEASIBLE and once is None:
@@ -298,8 +298,10 @@ class _Solver:
                 bound = general
             else:
                 once = self._found("interval model", answer.plan, name, once)
-                if answer.bound > bound and not math.isinf(answer.bound):
-                    bound, proof = answer.bound, _MODEL
+                end_us = self.instance.horizon * self.instance.tick_us
+                proved = min(answer.bound, bound_beyond(self.problem, name, end_us))
+                if proved > bound and not math.isinf(proved):
+                    bound, proof = proved, _MODEL
         once, cut = self._repaired(name, once, cut, bound, general, until)
         best = _better_of(once, cut)
         if best is None:
@@ -435,7 +437,8 @@ class _Solver:
                 model.at_least(bound)
             limits = replace(_share(self.limits, 0.5 * share), bound_first=bound_first)
             answer = model.solve(limits)
-            self.spent += answer.deterministic_time
+            cost = 1.0 if len(instance.jobs) <= SURE_JOBS else SOLVER_COST
+            self.spent += cost * answer.deterministic_time
             status = answer.status
             if status is Status.INFEASIBLE:
                 return answer

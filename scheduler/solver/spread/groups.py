@@ -35,9 +35,10 @@ class Group:
 def regions_of(instance: SpreadInstance, flow: float) -> tuple[int, ...]:
     """Return each machine's region: machines joined by links that carry `flow` alone.
 
-    Regions are numbered by their first machine.
+    A link in one direction joins, so no link between regions carries `flow`. Regions are
+    numbered by their first machine.
     """
-    fat = np.minimum(instance.links, instance.links.T) >= flow
+    fat = np.maximum(instance.links, instance.links.T) >= flow
     region = [-1] * len(instance)
     count = 0
     for first in range(len(instance)):

@@ -26,6 +26,7 @@ from scheduler.solver.spread.segments import (
     chain_at,
     segments_at,
 )
+from scheduler.solver.spread.weave import ROUNDS, weave
 
 PRECISION = 1e-4
 """Relative step at which the search for the highest flow of a chain stops."""
@@ -34,14 +35,14 @@ COARSE = 3e-3
 """The same for chains that cross regions, which the local search refines."""
 
 MOST_REGIONS = 4
-MOST_SOLVES = 60
-LEAST_SOLVES = 8
-MOST_IN_ALL = 120
+MOST_SOLVES = 20
+LEAST_SOLVES = 4
+MOST_IN_ALL = 40
 """Integer programs for the chains through one set of regions, of which none gets fewer than the
 least, and through all sets; the front has as many again."""
 
 MOST_ORDERS = 24
-EVALUATIONS = 20_000
+EVALUATIONS = 4_000
 """Max-flows of the local search."""
 
 
@@ -55,6 +56,7 @@ class _Search:
     rng: np.random.Generator
     plans: list[SpreadPlan] = field(default_factory=list)
     solves: int = 0
+    proved: tuple[float, str] | None = None
     _junctions: dict[tuple[int, int, float], list[Junction]] = field(default_factory=dict)
 
     def junctions(
@@ -89,7 +91,12 @@ class _Search:
 
 
 def solve_spread(
-    instance: SpreadInstance, *, seed: int = 0, evaluations: int = EVALUATIONS, front: bool = True
+    instance: SpreadInstance,
+    *,
+    seed: int = 0,
+    evaluations: int = EVALUATIONS,
+    annealings: int = ROUNDS,
+    front: bool = True,
 ) -> SpreadAnswer:
     """Return the placement of the highest flow found, with a bound and the front.
 
@@ -101,6 +108,8 @@ def solve_spread(
         Of the local search.
     evaluations : int
         Max-flows that the local search may spend, where chains alone do not meet the bound.
+    annealings : int
+        Annealings over whole chains, at most, where links or counts leave a gap.
     front : bool
         Whether to look for plans of fewer stages too.
     """
@@ -110,13 +119,19 @@ def solve_spread(
     if max(region) == 0:
         _best_chain(search)
     else:
+        _woven_first(search, seed, annealings)
         _best_over_regions(search, region)
     empty = SpreadPlan(((0, 0),) * len(instance), 0.0, 0)
     best = max(search.plans, key=lambda p: p.flow, default=empty)
-    bound, name = flow_bound(instance, best.flow)
+    bound, name = search.proved or flow_bound(instance, best.flow)
     if best.flow < bound * (1 - TOLERANCE):
-        rng = stream(seed, "spread")
+        if max(region) == 0:
+            rng = stream(seed, "weave")
+            woven = weave(instance, search.meter, best.intervals, rng, bound, rounds=annealings)
+            best = max(best, search.keep(woven), key=lambda p: p.flow)
+            bound, name = flow_bound(instance, best.flow)
         enough = bound * (1 - TOLERANCE)
+        rng = stream(seed, "spread")
         intervals, _ = improve(instance, search.meter, best.intervals, rng, evaluations, enough)
         best = max(best, search.keep(intervals), key=lambda p: p.flow)
     if front:
@@ -187,6 +202,15 @@ def _ignoring_links(search: _Search) -> None:
 # --- several regions: chains that cross, side by side --------------------------------------------
 
 
+def _woven_first(search: _Search, seed: int, annealings: int) -> None:
+    """Keep a chain woven from nothing: thin links are best seen while machines are chosen."""
+    instance, nothing = search.instance, [(0, 0)] * len(search.instance)
+    search.proved = flow_bound(instance, 0.0)
+    search.high = min(search.high, search.proved[0])
+    rng = stream(seed, "weave")
+    search.keep(weave(instance, search.meter, nothing, rng, search.high, rounds=annealings))
+
+
 def _best_over_regions(search: _Search, region: Sequence[int]) -> None:
     """Keep the best chain of every subset of regions, and the best pairs of disjoint chains."""
     groups = groups_of(search.instance, tuple(region))
@@ -200,10 +224,13 @@ def _best_over_regions(search: _Search, region: Sequence[int]) -> None:
         for chosen in combinations(range(count), size):
             inside = frozenset(chosen)
             reached = max((p.flow for p in search.plans), default=0.0)
+            if reached >= search.high * (1 - TOLERANCE):
+                return
             both = (_within(search, groups, s) for s in (inside, everywhere - inside))
             if inside != everywhere and math.fsum(both) <= reached:
                 continue  # not even beside the best chain of the other regions
-            plan = _best_crossing(search, groups, chosen)
+            low = reached if inside == everywhere else 0.0
+            plan = _best_crossing(search, groups, chosen, low=low)
             if plan is not None:
                 best[inside] = plan
     for one, other in combinations(best, 2):
@@ -227,16 +254,17 @@ def _best_crossing(
     regions: Sequence[int],
     *,
     most_depth: int | None = None,
+    low: float = 0.0,
     high: float | None = None,
 ) -> SpreadPlan | None:
-    """Keep and return the best chain through all of `regions`, in any order."""
+    """Keep and return the best chain of more than `low` through all of `regions`, in any order."""
     rates = search.instance.rates
     inside = [m for g in groups if g.region in regions for m in g.machines]
     if sum(len(rates[m]) for m in inside) < search.instance.layers:
         return None
     crossing = _Crossing(search, groups, regions, most_depth)
     top = high or search.high
-    _highest(crossing.attempt, 0.0, min(top, _within(search, groups, frozenset(regions))), COARSE)
+    _highest(crossing.attempt, low, min(top, _within(search, groups, frozenset(regions))), COARSE)
     return max(crossing.found, key=lambda p: p.flow, default=None)
 
 

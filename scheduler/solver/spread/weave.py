@@ -21,14 +21,21 @@ import numpy as np
 from scheduler.core.spread import Interval, SpreadInstance
 from scheduler.solver.spread.flow import FlowMeter
 
-MOVES: Final = 50_000
-"""Moves of one annealing."""
+MOVES: Final = 40_000
+MOVES_PER_PAIR: Final = 60
+"""Moves of one annealing, at most, and by pairs of machines."""
 
-ROUNDS: Final = 28
+ROUNDS: Final = 20
 """Annealings, at most; a chain found early leaves the rest of its moves unspent."""
+
+PATIENCE: Final = 6
+"""Annealings in a row that find nothing better, after which the search stops."""
 
 MOST_WIDE: Final = 5
 """Machines of a stage."""
+
+_NARROW: Final = 3
+"""Stages of up to so many machines are told exactly what they can hand over."""
 
 _WARM: Final = (0.3, 0.1)
 _COLD: Final = 0.02
@@ -123,6 +130,9 @@ class _Loom:
                     most += links[a][b]
                 got += most if most < rate else rate
             carried = min(sent, got)
+            if 1 < len(before) <= _NARROW and carried > 0 and len(after) > 1:
+                cut = self._least_cut(before, after, self._rates(before), self._rates(after))
+                carried = min(carried, cut)
         else:
             stage, ends = (before, self._sink) if before else (after, self._source)
             at = max(self.held(stage), 1) - 1
@@ -131,23 +141,32 @@ class _Loom:
         self._lack[before, after] = found
         return found
 
-    def _shares(self, stage: Stage) -> list[float]:
+    def _rates(self, stage: Stage) -> list[float]:
         at = max(self.held(stage), 1) - 1
-        rates = [self.instance.rates[m][at] for m in stage]
-        total = math.fsum(rates)
-        return [self.flow * r / total if total > 0 else 0.0 for r in rates]
+        return [self.instance.rates[m][at] for m in stage]
 
     def _by_shares(self, before: Stage, after: Stage) -> float:
-        """Return the share of the flow that cannot be handed over: 1 less the minimum cut."""
-        out, into = self._shares(before), self._shares(after)
-        least = self.flow
+        """Return the share of the flow that cannot be handed over if rates fix the shares."""
+        shares = []
+        for stage in (before, after):
+            rates = self._rates(stage)
+            total = math.fsum(rates)
+            shares.append([self.flow * r / total if total > 0 else 0.0 for r in rates])
+        return max(0.0, 1 - self._least_cut(before, after, *shares) / self.flow)
+
+    def _least_cut(
+        self, before: Stage, after: Stage, out: Sequence[float], into: Sequence[float]
+    ) -> float:
+        """Return the maximum flow from machines that send `out` to machines that take `into`."""
+        least = math.inf
         for kept in range(1 << len(before)):
-            cut = math.fsum(r for i, r in enumerate(out) if not kept >> i & 1)
+            cut = sum([r for i, r in enumerate(out) if not kept >> i & 1])
             rows = [self._links[m] for i, m in enumerate(before) if kept >> i & 1]
             for m, rate in zip(after, into, strict=True):
-                cut += min(rate, sum(row[m] for row in rows))
+                link = sum([row[m] for row in rows])
+                cut += link if link < rate else rate
             least = min(least, cut)
-        return 1 - least / self.flow
+        return least
 
     def intervals(self, stages: Sequence[Stage]) -> list[Interval]:
         """Return each machine's interval; layers too many are taken from the slowest stages."""
@@ -191,19 +210,22 @@ def weave(
     rounds, moves : int
         Annealings, and moves of each.
     """
+    moves = min(moves, MOVES_PER_PAIR * len(instance) ** 2)
     best, best_flow = list(intervals), meter.flow(intervals)
     now = kept = _chain_of(instance, intervals, rng)
     target = max(0.85 * high, best_flow * (1 + _STEP))
+    since = 0
     for turn in range(rounds):
-        if best_flow >= high * (1 - _AGREE):
+        if best_flow >= high * (1 - _AGREE) or (best_flow and since >= PATIENCE):
             break
         loom = _Loom(instance, min(target, high))
         found = _anneal(loom, meter, now, rng, moves, _WARM[turn % 2])
         placed = _settled(loom, found.stages)
         flow = meter.flow(placed)
         reached = flow >= loom.flow * (1 - _AGREE)
+        since += 1
         if flow > best_flow:
-            best, best_flow, kept = placed, flow, found
+            best, best_flow, kept, since = placed, flow, found, 0
         now = kept if turn % 3 == 2 else found
         if reached:
             target = best_flow * (1 + _STEP)
