@@ -19,6 +19,7 @@ BENCHES: Final = {
     "sia": "adaptive jobs: Gavel, Sia and the optimizer against runs recorded in Sia's simulator",
     "slurm": "runs recorded on a real slurmctld, replayed under their settings",
     "round": "one decision for up to 100,480 nodes: seconds, gap, beside GLOP, CP-SAT and SCIP",
+    "large_fleet": "a whole day of up to 16,384 accelerators under the optimizer, verified",
     "physics": "predicted rates against published training and inference runs",
     "philly": "Philly's virtual clusters on mixed pods: the optimizer against the baselines",
     "gavel": "Gavel's traces: its policies beside runs of its own code, then the optimizer",

@@ -25,6 +25,9 @@ from scheduler.solver.spread import solve_spread
 from scheduler.verify.spread import placement_flow, verify_spread
 
 SHARED: Final = Path(__file__).resolve().parents[1] / ".." / "shared" / "peers" / "helix"
+SECONDS: Final = 45.0
+"""Leaves room for the step at work and for the bound within a minute."""
+
 SOURCE: Final = (
     "instances in the format of scheduler/io/helix.py, from the LP files of"
     " https://github.com/Thesys-lab/Helix-ASPLOS25 (Apache-2.0), named by --instances FILE"
@@ -46,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recorded", type=Path, default=SHARED / "peer-results.json", help="the peer's results"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the local search")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="limit for each highest flow"
+    )
     parser.add_argument("--no-front", action="store_true", help="only the highest flow")
     parser.add_argument(
         "--made", type=int, metavar="SEED", action="append", help="an instance of our own too"
@@ -54,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Solve every instance that is asked for."""
+    if not arguments.seconds > 0:
+        value = str(arguments.seconds)
+        raise InputError([Fault("out of range", "--seconds", "", value, "above 0")])
     recorded = _recorded(arguments.recorded)
     cases = [_case(one, recorded, arguments) for one in _chosen(arguments)]
     return {"bench": "helix", "cases": cases, "machine": machine_facts()}
@@ -102,10 +111,15 @@ def _case(
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
     wall, own = time.perf_counter(), time.process_time()
-    answer = solve_spread(instance, seed=arguments.seed, front=False)
+    answer = solve_spread(
+        instance, seed=arguments.seed, front=False, time_limit_s=arguments.seconds
+    )
     seconds, used = time.perf_counter() - wall, time.process_time() - own
     if not arguments.no_front:
-        answer = solve_spread(instance, seed=arguments.seed, front=True)
+        deep = solve_spread(
+            instance, seed=arguments.seed, front=True, time_limit_s=arguments.seconds
+        )
+        answer = max(answer, deep, key=lambda a: (a.plan.flow, len(a.front)))
     with_front_s = time.perf_counter() - wall - seconds
     checked, depth = placement_flow(instance, answer.plan.intervals)
     peer = recorded.get(instance.name, {})

@@ -1,6 +1,6 @@
-"""The optimizer over a whole simulated day of a large fleet: what a round costs, and what it reaches.
+"""The optimizer over a whole simulated day of a large fleet: what a round costs and reaches.
 
-Usage: python -m bench large_fleet [--json] [--accelerators N,N,...] [--policies NAMES]
+Usage: python -m bench large_fleet [--json] [--accelerators N,N,...] [--seed N]
 
 Fleets of the shape of the shipped 16,384-accelerator one, cut down for the smaller cases, under a
 generated day of a laboratory's jobs that come faster than the fleet can serve them at first. On
@@ -35,7 +35,7 @@ from scheduler.verify import verify_run
 TOPOLOGY: Final = "fleet-16384"
 JOBS_PER_ACCELERATOR: Final = 1.5
 HASTE: Final = 4.0
-"""How many times faster the jobs come than generated."""
+"""How many times faster than generated the jobs come."""
 
 BOTH_UP_TO: Final = 2048
 """Accelerators up to which greedy and exact rounds are played too."""
@@ -88,17 +88,18 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _cut(cluster: Cluster, share: float) -> Cluster:
-    """Return the fleet with that share of the nodes of every pod, or of its first pods."""
-    pods, kept = [], {}
+    """Return the fleet with that share of the nodes of every kind, in as few pods as hold them."""
+    wanted: dict[str, float] = {}
     for pod in cluster.pods:
         kind = pod.nodes[0].accelerator
-        kept[kind] = kept.get(kind, 0.0) + share * len(pod.nodes)
-        if share == 1.0:
-            pods.append(pod)
-    if share < 1.0:
-        for kind, wanted in kept.items():
-            first = next(p for p in cluster.pods if p.nodes[0].accelerator == kind)
-            pods.append(replace(first, nodes=first.nodes[: max(2, round(wanted))]))
+        wanted[kind] = wanted.get(kind, 0.0) + share * len(pod.nodes)
+    pods = []
+    for pod in cluster.pods:
+        kind = pod.nodes[0].accelerator
+        count = min(len(pod.nodes), round(wanted[kind]))
+        wanted[kind] -= count
+        if count:
+            pods.append(replace(pod, nodes=pod.nodes[:count]))
     return replace(cluster, pods=tuple(pods))
 
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--throughputs", type=Path, default=THROUGHPUTS, help="its table as CSV")
     parser.add_argument("--topology", default="gavel-36", help="fleet of the job list")
     parser.add_argument("--buckets", type=int, default=BUCKETS, help="time buckets of the plan")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of column generation, at most")
+    parser.add_argument("--rounds", type=int, default=2 * ROUNDS, help="of column generation")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

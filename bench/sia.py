@@ -30,7 +30,7 @@ import numpy as np
 
 from bench.machine import machine_facts
 from scheduler.core.adaptive import AdaptiveProblem, AdaptiveRun, NodeGroup
-from scheduler.core.errors import Fault, InfeasibleError, InputError
+from scheduler.core.errors import Fault, InfeasibleError, InputError, nearest_name
 from scheduler.core.ledger import IDLE_CAUSES, WASTE_CAUSES, Cause, Ledger
 from scheduler.core.random import stream
 from scheduler.io.sia import DEFAULT_GROUPS, parse_groups, read_sia
@@ -60,7 +60,6 @@ PEER_RUNS: Final = {  # our policy to the peer's policy and Gavel variant in the
     "gavel_max_sum": ("gavel", None),
     "sia": ("sia", None),
     "optimizer": ("sia", None),
-    "clairvoyant": ("sia", None),
 }
 METRICS: Final = {
     "mean_jct_h": "avg_jct_h",
@@ -170,7 +169,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     else:
         with ProcessPoolExecutor(processes) as pool:
             found = list(pool.map(_workload, asked))
-    faults = [fault for _, wrong in found for fault in wrong]
+    faults = list(dict.fromkeys(fault for _, wrong in found for fault in wrong))
     if faults:
         raise InputError(faults)
     cases = [case for some, _ in found for case in some]
@@ -248,6 +247,11 @@ def _check(arguments: argparse.Namespace, workloads: Sequence[Path]) -> None:
         for name in ("bound_steps", "search", "estimate_error", "seed")
         if not (value := getattr(arguments, name)) >= 0
     ]
+    faults += [
+        Fault("unknown", "--policy", "", name, ", ".join(POLICIES), nearest_name(name, POLICIES))
+        for name in arguments.policy or ()
+        if name not in POLICIES
+    ]
     if faults:
         raise InputError(faults)
 
@@ -265,11 +269,7 @@ def _settings(arguments: argparse.Namespace) -> Iterator[dict[str, str]]:
     for policy in arguments.policy or POLICIES:
         ours, sia = policy == "optimizer", policy == "sia"
         information = (arguments.information or INFORMATION) if ours else ("none",)
-        rates: Sequence[str] = ("known",)
-        if ours:
-            rates = arguments.rates or ("known",)
-        elif sia:
-            rates = arguments.rates or RATES
+        rates = arguments.rates or RATES if ours or sia else ("known",)
         objectives = (arguments.objective or ("mean_jct",)) if ours else ("mean_jct",)
         for level, kind, objective in itertools.product(information, rates, objectives):
             yield {"name": policy, "information": level, "rates": kind, "objective": objective}
@@ -299,7 +299,7 @@ def _cases(
                 "metric": metric,
                 "ours": value,
                 "peer": theirs,
-                "peer_name": " ".join(w for w in PEER_RUNS[policy.name] if w),
+                "peer_name": " ".join(w for w in PEER_RUNS.get(policy.name, ()) if w),
                 "ratio": value / theirs if theirs else None,
                 "bound": bound,
                 "gap": value / bound - 1 if bound else None,
@@ -332,6 +332,8 @@ def _peer(
     name: str, workload: str, recorded: Sequence[Mapping[str, Any]]
 ) -> Mapping[str, Any] | None:
     """Return the recorded run of a workload that a policy stands beside."""
+    if name not in PEER_RUNS:  # what knows the arrivals stands beside nobody
+        return None
     policy, variant = PEER_RUNS[name]
     for peer in recorded:
         same = str(peer["workload"]).removesuffix(".csv").endswith(workload)
@@ -426,7 +428,9 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
 def _parts(cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield what lies between the bound and the optimizer, part by part."""
     for case in cases:
-        if case["over_clairvoyant"] is None or " optimizer exact known" not in case["case"]:
+        if case["over_clairvoyant"] is None or not str(case["case"]).endswith(
+            " optimizer exact known"
+        ):
             continue
         best, bound = case["clairvoyant"], case["bound"]
         yield (

@@ -49,7 +49,7 @@ def test_a_resumed_run_ends_in_the_bytes_of_one_that_was_never_stopped(
     words = ("--policy", policy, *NOISY)
     assert call("run", *small_files, *words, "-o", tmp_path / "whole.json")[0] == 0
     whole = (tmp_path / "whole.json").read_bytes()
-    for at in ("1 s", "95 min", "5 h"):
+    for at in ("95 min", "5 h"):
         snapshot = saved_at(call, small_files, tmp_path, at, *words)
         assert (tmp_path / "on-the-way.json").read_bytes() == whole, "saving changes nothing"
         code, _, said = call(
@@ -282,7 +282,7 @@ def a_snapshot() -> tuple[Problem, str]:
     return problem, json.dumps(engine.save())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_a_changed_byte_is_always_noticed(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -96,6 +96,11 @@ def test_a_larger_case_is_at_least_as_good_as_the_policies(
         (("--time-limit", "-3 s"), "--time-limit"),
         (("--time-limit", "99999 h"), "at most 24 h"),
         (("--load", "nan"), "fleetfit: "),
+        (("--objective", "makespan:lots"), "no tolerance"),
+        (("--objective", "makespan:-5%"), "no tolerance"),
+        (("--objective", "makespan:100%"), "no tolerance"),
+        (("--objective", "energy", "--objective", "energy:5%"), "named twice"),
+        (("--meet-deadlines",), "no deadlines to meet"),
     ],
 )
 def test_bad_options_give_one_message(
@@ -112,6 +117,69 @@ def test_every_fault_of_the_options_is_told_at_once(call: Call, eight: tuple[Pat
     assert code == 2
     assert "--objective" in err
     assert "--time-limit" in err
+
+
+def test_the_first_objective_leads(call: Call, eight: tuple[Path, Path]) -> None:
+    words = ("--objective", "makespan:10%", "--objective", "mean_jct", "--time-limit", "2 s")
+    code, out, err = call("solve", *eight, *words, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    lead, then = found["objectives"]
+    assert (lead["objective"], lead["tolerance"]) == ("makespan", 0.1)
+    assert lead["best"] <= lead["value"] <= 1.1 * lead["best"] * (1 + 1e-9)
+    assert then["value"] == then["best"]
+    assert found["objective"] == "makespan"
+    code, out, err = call("solve", *eight, *words)
+    assert code == 0, err
+    assert "least makespan" in out
+    assert "least mean_jct" in out
+
+
+def test_what_is_maximised_has_its_bound_above(
+    call: Call, eight: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = ("--objective", "throughput", "--time-limit", "2 s", "--json")
+    code, out, err = call("solve", *eight, *words, "-o", tmp_path / "t.json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["goal"], found["unit"]) == ("max", "jobs/h")
+    assert found["value"] <= found["bound"] <= found["general_bound"]
+    assert call("verify", *eight, tmp_path / "t.json")[0] == 0
+
+
+DUE = EIGHT.replace("every: 20 min, count: 3}", "every: 20 min, count: 3, deadline: 90 min}")
+
+
+def test_deadlines_that_cannot_be_met_are_told_with_what_is_in_the_way(
+    call: Call, eight: tuple[Path, Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "due.yaml"
+    table.write_text(DUE.replace("deadline: 90 min", "deadline: 45 min"))
+    code, out, err = call("solve", eight[0], table, "--meet-deadlines", "--time-limit", "5 s")
+    assert (code, out) == (1, "")
+    assert "a minimal set" in err
+    assert "deadline of job m" in err
+    assert "capacity of T4" not in err
+    code, _, err = call("solve", eight[0], table, "--time-limit", "2 s")
+    assert code == 0, err
+
+
+def test_a_schedule_that_preempts_is_carried_out_and_saved(
+    call: Call, small_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Unless each job has to run once; then it is only named."""
+    path = tmp_path / "run.json"
+    words = ("--time-limit", "1 s", "--json")
+    code, out, err = call("solve", *small_files, *words, "-o", path)
+    assert code == 0, err
+    free = json.loads(out)
+    assert call("verify", *small_files, path)[0] == 0
+    code, out, err = call("solve", *small_files, *words, "--once")
+    assert code == 0, err
+    once = json.loads(out)
+    assert once["schedules"] == "non-preemptive"
+    assert once["preemptions"] == 0
+    assert free["value"] <= min(row["objective"] for row in free["policies"]) * (1 + 1e-9)
 
 
 def test_services_are_refused(call: Call) -> None:

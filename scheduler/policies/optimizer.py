@@ -27,7 +27,7 @@ GAP_TOLERANCE = 0.02
 EXACT_TIME = 0.05
 """Deterministic time limit of one exact round."""
 
-LARGE_FLEET = 2048
+LARGE_FLEET = 1024
 """Accelerators from which on rounds count sizes instead of nodes (`solver.large_round`)."""
 
 ROUND_FLEET = 4096

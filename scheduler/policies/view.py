@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 from scheduler.core.occupancy import Fit, Occupancy
@@ -239,17 +240,34 @@ class View:
             frozenset(g.type_index for mode in modes for g in mode.groups)
             for modes in problem.modes
         ]
-        columns = problem.workload.jobs
-        self._class_of: list[int] = columns.class_index.tolist()
-        self._estimate_s: list[float] = columns.estimate_s.tolist()
-        self._weight: list[float] = columns.weight.tolist()
-        self._tenant_of: list[int] = columns.tenant_index.tolist()
-        self._priority: list[int] = columns.priority.tolist()
+        self._class_of: list[int] = problem.workload.jobs.class_index.tolist()
         self._best_rate = [max((m.rate for m in ms), default=0.0) for ms in problem.modes]
         self._restart_us = [us_from_s(c.restart_s) for c in problem.workload.classes]
         self._caps_power = any(s.power_cap_w is not None for s in problem.cluster.sites)
         self._pool_site = [pool.site_index for pool in problem.pools]
         self._node_site = [self._pool_site[p] for p in occupancy.layout.node_pool]
+
+    # Columns that not every policy asks for.
+
+    @cached_property
+    def _estimate_s(self) -> list[float]:
+        found: list[float] = self.problem.workload.jobs.estimate_s.tolist()
+        return found
+
+    @cached_property
+    def _weight(self) -> list[float]:
+        found: list[float] = self.problem.workload.jobs.weight.tolist()
+        return found
+
+    @cached_property
+    def _tenant_of(self) -> list[int]:
+        found: list[int] = self.problem.workload.jobs.tenant_index.tolist()
+        return found
+
+    @cached_property
+    def _priority(self) -> list[int]:
+        found: list[int] = self.problem.workload.jobs.priority.tolist()
+        return found
 
     @property
     def now_s(self) -> float:

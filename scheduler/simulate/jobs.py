@@ -101,7 +101,6 @@ class JobBook:
         self.running: dict[int, RunningJob] = {}
         self.access = Access(problem, self.running) if is_guarded(problem) else None
         self.want_of = self._class_of if self.access is None else self.access.want_of
-        self._tenant_of: list[int] = jobs.tenant_index.tolist()
         self._tenant_us = [0] * len(problem.workload.tenants)
         self._tenants_seen = 0
         self._needs = Dependencies(jobs.after) if any(jobs.after) else None
@@ -138,11 +137,11 @@ class JobBook:
 
     def held_us(self) -> list[int]:
         """Return accelerator-microseconds of each tenant in allocations that have ended."""
-        log, held = self.log, self._tenant_us
+        log, held, tenant_of = self.log, self._tenant_us, self._problem.workload.jobs.tenant_index
         for at in range(self._tenants_seen, len(log), _WIDTH):
             job, mode, start_us, end_us, _ = log[at : at + _WIDTH]
             count = self._modes[self._class_of[job]][mode][1]
-            held[self._tenant_of[job]] += count * (end_us - start_us)
+            held[tenant_of[job]] += count * (end_us - start_us)
         self._tenants_seen = len(log)
         return held.copy()
 

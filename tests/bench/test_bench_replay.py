@@ -52,6 +52,36 @@ def test_the_stream_asks_for_the_load_it_says(bench: ModuleType) -> None:
 
 
 def test_a_missing_trace_is_named_with_its_source(bench: ModuleType) -> None:
-    asked = argparse.Namespace(trace=Path("nowhere.csv"), only=None)
+    asked = argparse.Namespace(trace=Path("nowhere.csv"), only=None, plot=None)
     with pytest.raises(InputError, match="msr-fiddle/philly-traces"):
         bench.run(asked)
+
+
+def test_growth_is_the_power_of_the_size(bench: ModuleType) -> None:
+    counts = [10_000, 100_000, 1_000_000]
+    assert bench.growth_power(counts, [3 * n**0.25 for n in counts]) == pytest.approx(0.25)
+    assert bench.growth_power(counts[:1], [4.0]) == 0.0
+
+
+def test_growth_is_measured_at_every_size_and_drawn(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bench, "SMALL", 20)
+    monkeypatch.setattr(bench, "SIZES", (40, 400))
+    monkeypatch.setattr(bench, "EVEN", 80)
+    monkeypatch.setattr(bench, "_alone", bench._synthetic)
+    plot = tmp_path / "growth.svg"
+    asked = argparse.Namespace(plot=plot, jobs=80, accelerators=16)
+    cases = {case["metric"]: case for case in bench._growth_cases(asked)}
+    lines = plot.with_suffix(".csv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    assert [row[0] for row in rows] == ["20", "40", "80"]
+    each_us = [float(row[1]) for row in rows]
+    assert cases["microseconds"]["ratio"] == pytest.approx(each_us[2] / each_us[0])
+    assert cases["exponent"]["ours"] == pytest.approx(bench.growth_power([20, 40, 80], each_us))
+    assert "peak memory" in plot.read_text(encoding="utf-8")
+
+
+def test_a_picture_of_no_known_format_is_refused(bench: ModuleType) -> None:
+    with pytest.raises(InputError, match="svg or"):
+        bench.run(argparse.Namespace(plot=Path("growth.jpg"), only=None))

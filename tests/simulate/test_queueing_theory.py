@@ -76,7 +76,9 @@ def in_band(values: list[float], expected: float) -> None:
 CASES = [
     pytest.param(1, 0.6, exponential, 0.6 / 0.4, id="M/M/1"),
     pytest.param(3, 0.6, exponential, erlang_c(3, 0.6) / (3 * 0.4), id="M/M/3"),
-    pytest.param(8, 0.7, exponential, erlang_c(8, 0.7) / (8 * 0.3), id="M/M/8"),
+    pytest.param(
+        8, 0.7, exponential, erlang_c(8, 0.7) / (8 * 0.3), id="M/M/8", marks=pytest.mark.slow
+    ),
     pytest.param(1, 0.7, constant, 0.7 / (2 * 0.3), id="M/D/1"),
 ]
 
@@ -98,7 +100,7 @@ def test_mean_waits_lie_in_the_band(
 @pytest.mark.parametrize("service", [exponential, constant], ids=["M/M/1", "M/D/1"])
 def test_every_wait_follows_lindleys_recursion(service: Draw) -> None:
     """Customer by customer: W' = max(0, W + S - A), to the engine's microsecond."""
-    for seed in range(5):
+    for seed in range(3):
         problem = queue(1, 0.85, service, seed)
         jobs = problem.workload.jobs
         expected = [0.0]

@@ -107,10 +107,10 @@ def priced_plan(tables: Tables, steps: int) -> PricedPlan:
     tables : Tables
         The problem.
     steps : int
-        Price vectors tried.
+        Price vectors tried, at least one.
     """
     search = _Search(tables)
-    search.descend(min(FIRST_STEPS, steps))
+    search.descend(min(FIRST_STEPS, max(steps, 1)))
     left, done = steps - FIRST_STEPS, 0
     for width, until in WIDTHS:
         upto = round(until * left)

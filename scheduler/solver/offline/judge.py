@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,8 +134,3 @@ class Judge:
         capacity = self.instance.problem.capacity()
         area = sum(g.count * length / capacity[g.type_index] for g in mode.groups)
         return planned.end + area_price * area
-
-
-def sum_of_ends(plans: Sequence[Planned]) -> int:
-    """Return the sum of ends."""
-    return sum(p.end for p in plans)

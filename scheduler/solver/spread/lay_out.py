@@ -123,7 +123,9 @@ class _Wiring:
         self._now = [list(machines) for machines, _ in stages]
         self._layers = [held for _, held in stages]
         self._at = {m: i for i, machines in enumerate(self._now) for m in machines}
-        self.total = math.fsum(self._lack(i) for i in range(len(self._now)))
+        self._source: list[float] = instance.source.tolist()
+        self._sink: list[float] = instance.sink.tolist()
+        self.total = math.fsum(self._lack(i) for i in range(-1, len(self._now)))
 
     def stages(self) -> list[Stage]:
         """Return the stages as they are now."""
@@ -165,9 +167,12 @@ class _Wiring:
             now[j][now[j].index(b)] = a
 
     def _lack(self, i: int) -> float:
-        """Return what the links from stage `i` to the next lack."""
-        if not 0 <= i < len(self._now) - 1:
-            return 0.0
+        """Return what the links from stage `i` to the next lack; before and after: the ends."""
+        last = len(self._now) - 1
+        if not 0 <= i < last:
+            at, ends = (0, self._source) if i < 0 else (last, self._sink)
+            carried = sum(min(ends[m], self._rate(m, at)) for m in self._now[at])
+            return float(max(0.0, self._flow - carried))
         out, into = self._now[i], self._now[i + 1]
         links = [[self._links[a][b] for b in into] for a in out]
         sent = sum(min(sum(row), self._rate(a, i)) for a, row in zip(out, links, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -57,7 +58,17 @@ class _Search:
     plans: list[SpreadPlan] = field(default_factory=list)
     solves: int = 0
     proved: tuple[float, str] | None = None
+    _until: float = math.inf
     _junctions: dict[tuple[int, int, float], list[Junction]] = field(default_factory=dict)
+
+    def limit(self, seconds: float | None) -> None:
+        """Set how long the search may go on from now."""
+        if seconds is not None:
+            self._until = time.monotonic() + seconds
+
+    def late(self) -> bool:
+        """Return whether its time is up."""
+        return time.monotonic() >= self._until
 
     def junctions(
         self, groups: Sequence[Group], sender: int, receiver: int, flow: float
@@ -97,6 +108,7 @@ def solve_spread(
     evaluations: int = EVALUATIONS,
     annealings: int = ROUNDS,
     front: bool = True,
+    time_limit_s: float | None = None,
 ) -> SpreadAnswer:
     """Return the placement of the highest flow found, with a bound and the front.
 
@@ -112,9 +124,13 @@ def solve_spread(
         Annealings over whole chains, at most, where links or counts leave a gap.
     front : bool
         Whether to look for plans of fewer stages too.
+    time_limit_s : float or None
+        After it no further step of the search for the highest flow is begun. An answer that it
+        cuts short is not repeatable.
     """
     high = throughput_bound(instance)
     search = _Search(instance, FlowMeter(instance), high, stream(seed, "wire"))
+    search.limit(time_limit_s)
     region = regions_of(instance, high)
     if max(region) == 0:
         _best_chain(search)
@@ -127,7 +143,8 @@ def solve_spread(
     if best.flow < bound * (1 - TOLERANCE):
         if max(region) == 0:
             rng = stream(seed, "weave")
-            woven = weave(instance, search.meter, best.intervals, rng, bound, rounds=annealings)
+            start, late = best.intervals, search.late
+            woven = weave(instance, search.meter, start, rng, bound, rounds=annealings, late=late)
             best = max(best, search.keep(woven), key=lambda p: p.flow)
             bound, name = flow_bound(instance, best.flow)
         enough = bound * (1 - TOLERANCE)
@@ -208,7 +225,8 @@ def _woven_first(search: _Search, seed: int, annealings: int) -> None:
     search.proved = flow_bound(instance, 0.0)
     search.high = min(search.high, search.proved[0])
     rng = stream(seed, "weave")
-    search.keep(weave(instance, search.meter, nothing, rng, search.high, rounds=annealings))
+    high, late = search.high, search.late
+    search.keep(weave(instance, search.meter, nothing, rng, high, rounds=annealings, late=late))
 
 
 def _best_over_regions(search: _Search, region: Sequence[int]) -> None:
@@ -224,7 +242,7 @@ def _best_over_regions(search: _Search, region: Sequence[int]) -> None:
         for chosen in combinations(range(count), size):
             inside = frozenset(chosen)
             reached = max((p.flow for p in search.plans), default=0.0)
-            if reached >= search.high * (1 - TOLERANCE):
+            if reached >= search.high * (1 - TOLERANCE) or search.late():
                 return
             both = (_within(search, groups, s) for s in (inside, everywhere - inside))
             if inside != everywhere and math.fsum(both) <= reached:
@@ -296,7 +314,7 @@ class _Crossing:
         ]
         best: float | None = None
         for order in list(self._orders):
-            if self._search.solves >= self._most_solves:
+            if self._search.solves >= self._most_solves or (best and self._search.late()):
                 break
             self._search.solves += 1
             pairs = list(pairwise(order))

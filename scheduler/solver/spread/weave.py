@@ -194,6 +194,7 @@ def weave(
     *,
     rounds: int = ROUNDS,
     moves: int = MOVES,
+    late: Callable[[], bool] = lambda: False,
 ) -> list[Interval]:
     """Return intervals of at least the same flow, found by annealing over chains.
 
@@ -209,6 +210,8 @@ def weave(
         A bound on the flow: nothing above it is tried.
     rounds, moves : int
         Annealings, and moves of each.
+    late : callable
+        Whether time is up: asked between annealings.
     """
     moves = min(moves, MOVES_PER_PAIR * len(instance) ** 2)
     best, best_flow = list(intervals), meter.flow(intervals)
@@ -216,7 +219,8 @@ def weave(
     target = max(0.85 * high, best_flow * (1 + _STEP))
     since = 0
     for turn in range(rounds):
-        if best_flow >= high * (1 - _AGREE) or (best_flow and since >= PATIENCE):
+        tired = best_flow > 0 and since >= PATIENCE
+        if best_flow >= high * (1 - _AGREE) or tired or late():
             break
         loom = _Loom(instance, min(target, high))
         found = _anneal(loom, meter, now, rng, moves, _WARM[turn % 2])
