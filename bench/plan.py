@@ -22,7 +22,6 @@ from scheduler.core.problem import Problem
 from scheduler.io import load_cluster, load_workload
 from scheduler.physics.problem import build_problem
 from scheduler.solver.plan import plan_bound
-from scheduler.solver.plan.bound import BUCKETS, ROUNDS
 
 TRACE: Final = Path("../shared/peers/gavel/gavel_static_multi_300_seed0.trace")
 THROUGHPUTS: Final = Path("../shared/traces/gavel/throughput_isolated.csv")
@@ -35,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trace", type=Path, default=TRACE, help="a job list of Gavel's")
     parser.add_argument("--throughputs", type=Path, default=THROUGHPUTS, help="its table as CSV")
     parser.add_argument("--topology", default="gavel-36", help="fleet of the job list")
-    parser.add_argument("--buckets", type=int, default=BUCKETS, help="time buckets of the plan")
-    parser.add_argument("--rounds", type=int, default=2 * ROUNDS, help="of column generation")
+    parser.add_argument("--buckets", type=int, default=80, help="time buckets of the plan")
+    parser.add_argument("--rounds", type=int, default=30, help="of column generation, at most")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

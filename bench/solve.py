@@ -158,7 +158,8 @@ def table(result: dict[str, Any]) -> list[str]:
         how = "preempting" if case["preempts"] else "each job once"
         lines.append(
             f"  {case['case']}: {case['ours']:.6g} against {case['peer']:.6g}"
-            f" ({case['peer_name']}), ratio {case['ratio']:.3f}; bound {case['bound']:.6g}, gap {case['gap']:.1%};"
+            f" ({case['peer_name']}), ratio {case['ratio']:.3f};"
+            f" bound {case['bound']:.6g}, gap {case['gap']:.1%};"
             f" {how}, {case['made_by']}; {case['seconds']:.1f} processor s"
         )
     return lines

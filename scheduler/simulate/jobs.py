@@ -125,7 +125,10 @@ class JobBook:
         """Return the work a job has left."""
         running = self.running.get(job)
         left = self._remaining[job]
-        return left if running is None else max(0.0, left - self._progress(job, running))
+        if running is None:
+            return left
+        done = self._done(job, running)
+        return left - done if done < left else 0.0
 
     def attained_s(self, job: int) -> float:
         """Return run time had so far, in seconds of the job's fastest mode."""
@@ -149,12 +152,15 @@ class JobBook:
         return self._problem.modes[self._class_of[job]][0].rate
 
     def _progress(self, job: int, running: RunningJob) -> float:
+        return min(self._remaining[job], self._done(job, running))
+
+    def _done(self, job: int, running: RunningJob) -> float:
+        """Return what a job would have done by now if there were no end to its work."""
         ran_us = self._clock.now_us - running.start_us - running.overhead_us
         if ran_us <= 0:
             return 0.0
         _, _, rate = self._modes[self._class_of[job]][running.mode]
-        done = rate * ran_us / US_PER_S
-        return min(self._remaining[job], done)
+        return rate * ran_us / US_PER_S
 
     # --- a job's life ------------------------------------------------------------
 
@@ -176,7 +182,7 @@ class JobBook:
         return [job for job in unfinished if not any(job in some for some in known)]
 
     def arrive(self) -> None:
-        """The job whose turn it is is released."""
+        """The next job is released."""
         arrivals, left = self._arrivals, self.arriving
         job = arrivals[-left]
         ready = self._needs is None or self._needs.release(job)

@@ -95,6 +95,31 @@ def test_nodes_go_down_and_come_back() -> None:
     assert occupancy.masks == before.masks
 
 
+def test_free_time_is_the_sum_over_instants() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng([seed, 1])
+        problem = random_problem(rng)
+        occupancy = Occupancy(Layout(problem))
+        nodes = [n for n, free in enumerate(occupancy.free) if free]
+        summed = [0] * len(problem.pools)
+        for now_us in np.cumsum(rng.integers(0, 1000, 30)).tolist():
+            elapsed = now_us - occupancy.now_us
+            summed = [s + f * elapsed for s, f in zip(summed, occupancy.pool_free, strict=True)]
+            occupancy.now_us = now_us
+            assert [occupancy.free_us(p, now_us) for p in range(len(summed))] == summed
+            node = nodes[int(rng.integers(len(nodes)))]
+            if node in occupancy.down:
+                occupancy.set_up(node)
+            elif rng.random() < 0.2:
+                occupancy.set_down(node)
+            elif occupancy.free[node]:
+                occupancy.take(
+                    Placement((node,), (int(rng.integers(1, occupancy.free[node] + 1)),))
+                )
+            else:
+                occupancy.withhold(node, -1)
+
+
 def _check_counts(problem: Problem, occupancy: Occupancy) -> None:
     for p, pool in enumerate(problem.pools):
         up = [n for n in pool.nodes if n not in occupancy.down]

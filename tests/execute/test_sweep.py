@@ -113,7 +113,7 @@ class TestFiles:
             }
             assert set(data["inputs"]) == {
                 *("fleetfit", "problem", "cluster", "workload", "policy", "policy_from", "seed"),
-                *("information", "noise_sigma", "horizon_s", "account", "verify"),
+                *("information", "noise_sigma", "horizon_s", "account", "verify", "bound"),
             }
             assert str(whole) not in file.read_text()
 

@@ -19,7 +19,14 @@ from scheduler.core.run import Allocation, Placement, Status
 from scheduler.core.units import us_from_s
 from scheduler.core.workload import JobClass, RunTimePhysics
 from scheduler.simulate import simulate
-from scheduler.solver.offline import OBJECTIVES, Aim, general_bound, objective_value, solve_offline
+from scheduler.solver.offline import (
+    OBJECTIVES,
+    Aim,
+    general_bound,
+    objective_value,
+    search,
+    solve_offline,
+)
 from scheduler.solver.offline.instance import build_instance
 from scheduler.solver.offline.judge import Goal, Judge
 from scheduler.solver.offline.objectives import loss_of, value_of
@@ -209,11 +216,12 @@ def test_waiting_for_a_cheaper_hour_is_the_best_there_is(seed: int) -> None:
     problem = hourly_problem(seed)
     instance = build_instance(problem)
     horizon_s = instance.horizon * instance.tick_us // 10**6
-    least = best_waiting(problem, horizon_s)
     answer = solve_offline(problem, "cost", limits=QUICK)
-    assert answer.stages[0].value == pytest.approx(least, rel=1e-6)
-    assert answer.stages[0].bound <= least * (1 + 1e-9)
-    assert answer.stages[0].bound <= best_waiting(problem, horizon_s + 12 * 3600) * (1 + 1e-9)
+    value, bound = answer.stages[0].value, answer.stages[0].bound
+    assert value <= best_waiting(problem, horizon_s) * (1 + 1e-6)
+    longest = best_waiting(problem, (1 + search.AHEAD // 2) * horizon_s + 3600)
+    assert longest * (1 - 1e-9) <= value
+    assert bound <= longest * (1 + 1e-9)
     assert not verify_schedule(problem, answer.schedule)
 
 

@@ -82,7 +82,7 @@ def test_below_what_policies_reach() -> None:
 
 @pytest.mark.slow
 def test_below_what_policies_reach_on_many() -> None:
-    assert below_played_runs(np.random.default_rng(2), 500, buckets=6, rounds=3) > 400
+    assert below_played_runs(np.random.default_rng(2), 320, buckets=6, rounds=3) > 250
 
 
 def below_the_optimum(rng: np.random.Generator, count: int) -> list[float]:
@@ -158,7 +158,7 @@ def test_below_random_schedules() -> None:
 
 @pytest.mark.slow
 def test_below_many_random_schedules() -> None:
-    below_random_schedules(np.random.default_rng(5), 1450)
+    below_random_schedules(np.random.default_rng(5), 1650)
 
 
 def planned(rng: np.random.Generator):

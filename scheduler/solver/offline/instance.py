@@ -147,7 +147,7 @@ class Instance:
                 run_us = end_us - start_us - restart_us
                 done = min(done, mode.rate * run_us / US_PER_S)
                 need_us = math.ceil(done / mode.rate * US_PER_S - 1e-6)
-                end_us = start_us + restart_us + max(1, need_us)
+                end_us = min(end_us, start_us + restart_us + max(1, need_us))
             left[job] -= done
             place = planned.placement
             rows.append(

@@ -69,7 +69,8 @@ def in_parts(
             length = lengths[unit].get(a.mode)
             if length is None or abs(length - (a.end_us - a.start_us)) > 2:
                 return None
-            plan[unit] = Planned(a.mode, a.start_us, a.start_us + length, a.placement)
+            lengths[unit][a.mode] = a.end_us - a.start_us  # as it was, to the microsecond
+            plan[unit] = Planned(a.mode, a.start_us, a.end_us, a.placement)
     scale = instance.tick_us
     known = {u: tuple(last.get(k, k) if k in by_job else k for k in of) for u, of in after.items()}
     cut = replace(

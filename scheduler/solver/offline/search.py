@@ -43,6 +43,9 @@ MODEL_SHARE: Final = 0.35
 GREEDY_SHARE: Final = 0.3
 """Of the time of an objective, for the model of the whole and for first plans at most."""
 
+AHEAD: Final = 6
+"""Halves of the horizon that the model looks further ahead, at most, where waiting may pay."""
+
 CONFLICT_SHARE: Final = 0.1
 """Of the time, for each question about constraints in conflict."""
 
@@ -297,9 +300,9 @@ class _Solver:
                     raise InfeasibleError(self._conflict())
                 bound = general
             else:
-                once = self._found("interval model", answer.plan, name, once)
-                end_us = self.instance.horizon * self.instance.tick_us
+                end_us = self._look_ahead(name, once) * self.instance.tick_us
                 proved = min(answer.bound, bound_beyond(self.problem, name, end_us))
+                once = self._found("interval model", answer.plan, name, once)
                 if proved > bound and not math.isinf(proved):
                     bound, proof = proved, _MODEL
         once, cut = self._repaired(name, once, cut, bound, general, until)
@@ -425,7 +428,7 @@ class _Solver:
         """Solve the whole problem: first for a better plan, then for a better bound."""
         instance, plan = self.instance, once.plan if once else None
         best = once
-        horizon = instance.horizon
+        horizon = self._look_ahead(name, once)
         if name in ("makespan", "throughput") and plan is not None:
             horizon = max(p.end for p in plan.values())
         status = Status.TIME_LIMIT
@@ -447,6 +450,17 @@ class _Solver:
             if status is not Status.TIME_LIMIT:
                 break
         return ModelAnswer(plan, bound, status, 0.0)
+
+    def _look_ahead(self, name: str, once: _Found | None) -> int:
+        """Return a horizon beyond which, where it may pay to wait, nothing better can end."""
+        horizon = self.instance.horizon
+        if once is not None:
+            for _ in range(AHEAD):
+                end_us = horizon * self.instance.tick_us
+                if bound_beyond(self.problem, name, end_us) >= once.loss:
+                    break
+                horizon += max(1, self.instance.horizon // 2)
+        return horizon
 
     # --- schedules ---------------------------------------------------------------------------
 
@@ -480,7 +494,7 @@ class _Solver:
         parts = in_parts(self.instance, allocations)
         if parts is None:
             return raw
-        return self._found(title, parts[1], name, replace(raw, loss=math.inf), parts[0]) or raw
+        return self._found(title, parts[1], name, None, parts[0]) or raw
 
     def _allowed(self, allocations: Sequence[Allocation]) -> bool:
         """Return whether a schedule worsens nothing that leads, is in time, and is verified."""

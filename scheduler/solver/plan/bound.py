@@ -77,7 +77,7 @@ SLACK: Final = 1.2
 MOST_GROUPS: Final = 1500
 """Beyond this, jobs that are nearly alike count as alike."""
 
-CONVERGED: Final = 2e-3
+CONVERGED: Final = 5e-4
 """Share of the LP's waiting and running time that the bound may lack."""
 
 INWARD: Final = 0.3

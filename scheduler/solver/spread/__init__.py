@@ -2,8 +2,9 @@
 
 Generic integer programming on layers and links is hopeless here (the peer's stops at gaps of
 thousands of percent). What works: chains of segments chosen by counts, junctions where thin
-links are crossed, a local search on the true max-flow for what is left, and a bound from the
-linear program over covers of a layer.
+links are crossed, chains woven with the links in sight where links are thin or missing, a local
+search on the true max-flow for what is left, and a bound from the linear program over covers of
+a layer.
 """
 
 from __future__ import annotations

@@ -21,14 +21,14 @@ import numpy as np
 from scheduler.core.spread import Interval, SpreadInstance
 from scheduler.solver.spread.flow import FlowMeter
 
-MOVES: Final = 40_000
+MOVES: Final = 50_000
 MOVES_PER_PAIR: Final = 60
 """Moves of one annealing, at most, and by pairs of machines."""
 
 ROUNDS: Final = 20
 """Annealings, at most; a chain found early leaves the rest of its moves unspent."""
 
-PATIENCE: Final = 6
+PATIENCE: Final = 8
 """Annealings in a row that find nothing better, after which the search stops."""
 
 MOST_WIDE: Final = 5
