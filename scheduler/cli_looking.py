@@ -282,7 +282,7 @@ def list_(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="policies, topologies, workloads, accelerators, models, or traces.",
+            help="policies, topologies, workloads, accelerators, models, traces, or files.",
         ),
     ],
     json: JsonOption = False,
@@ -293,6 +293,7 @@ def list_(
     \b
     fleetfit list policies
     fleetfit list accelerators --json
+    fleetfit list files          # what the files you write may hold, field by field
     """
     from scheduler import commands
 

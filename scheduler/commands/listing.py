@@ -15,6 +15,7 @@ from scheduler.report.catalogues import (
     accelerator_tables,
     model_table,
 )
+from scheduler.report.file_formats import file_formats
 
 
 def list_names(what: str, output: Output) -> int:
@@ -26,6 +27,7 @@ def list_names(what: str, output: Output) -> int:
         "accelerators": _accelerator_rows,
         "models": _model_rows,
         "traces": _trace_rows,
+        "files": _file_rows,
     }
     if what not in kinds:
         near = nearest_name(what, kinds)
@@ -41,6 +43,8 @@ def list_names(what: str, output: Output) -> int:
             console.print(note, markup=False)
     elif what == "models":
         console.print(model_table(rows, console.width))
+    elif what == "files":
+        print(files_page(), end="")
     else:
         console.print(listing_table(rows))
     if what == "policies" and not output.json:
@@ -140,6 +144,18 @@ def _trace_rows() -> list[dict[str, object]]:
         {"format": name, "of": what, "title": title, "published": where, "licence": licence}
         for what, name, title, where, licence in found
     ]
+
+
+def _file_rows() -> list[dict[str, object]]:
+    return [{"name": name, "text": text} for name, text in file_formats().items()]
+
+
+def files_page() -> str:
+    """Return what the files that people write may hold, as Markdown."""
+    parts = ["# The files you write"]
+    for name, text in file_formats().items():
+        parts.append(f"## {name[0].upper()}{name[1:]}\n\n{text}")
+    return "\n\n".join(parts) + "\n"
 
 
 def _tera(flops: float | None) -> float | None:

@@ -12,6 +12,9 @@ A workload file is YAML. Lengths of time, sizes and rates carry their unit (``30
     models:                    # optional: rows beside or instead of the catalogue's, by name
       my-7b: {kind: dense, parameters: 7e9, layers: 32, hidden: 4096, heads: 32,
               kv_heads: 8, ffn_hidden: 11008, vocabulary: 32000}
+      # a mixture of experts adds active_parameters, experts, experts_per_token; odd shapes
+      # head_dim, kv_values_per_token_layer; what is no transformer has flops_per_sample and
+      # activation_values_per_sample in the place of layers, hidden and heads
     profiles:                  # optional: measured throughput tables, by name
       lab: {file: lab.csv}     # accelerator,job_type,scale_factor,steps_per_s, or Gavel's JSON
       own: {rates: [{job_type: resnet, accelerator: T4, count: 4, spread: packed, rate: 7.5}]}
@@ -83,6 +86,10 @@ A workload file is YAML. Lengths of time, sizes and rates carry their unit (``30
         headroom_probability: 0.999   # that capacity suffices: for bursts, and for forecasts
         spare_replicas: 1      # that may fail before it does not
         availability: 0.999    # that it suffices while nodes fail as the fleet's do
+        # lengths: [[0.9, 500, 100], [0.1, 12000, 400]]   # instead of the two tokens: share,
+        #                        prompt and output tokens of requests of like length; where it is
+        #                        cheaper to serve them on types of their own, the service is
+        #                        divided, and says so
 
     generate:                  # one mapping or a list of them; adds classes, jobs, services
       - {kind: philly-like, seed: 0, days: 7, mean_demand: 96}
@@ -99,7 +106,7 @@ added.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -272,10 +279,17 @@ class _Reader:
             standing = made is not None and made.standing
             for name in tokens:
                 recorded = math.nan if made is None else getattr(made, name)
-                if name not in section.model_fields_set and recorded > 0:
+                unsaid = name not in section.model_fields_set and section.lengths is None
+                if unsaid and recorded > 0:
                     tokens[name] = recorded
         else:
             curve = read_demand(self.check, (*at, "demand"), section.demand)
+        lengths = _to_one(section.lengths or ())
+        if lengths:
+            tokens = {
+                "prompt_tokens": math.fsum(share * prompt for share, prompt, _ in lengths),
+                "output_tokens": math.fsum(share * output for share, _, output in lengths),
+            }
         physics = (
             self.tables.model(section.model)
             if section.model is not None
@@ -305,6 +319,7 @@ class _Reader:
             headroom_probability=section.headroom_probability,
             spare_replicas=section.spare_replicas,
             availability=section.availability,
+            lengths=lengths,
         )
         self.services.append(service)
 
@@ -312,3 +327,11 @@ class _Reader:
         if service.name in (s.name for s in self.services):
             self.check.fault(at, "the service exists already", service.name, "another prefix")
         self.services.append(service)
+
+
+def _to_one(
+    lengths: Sequence[tuple[float, float, float]],
+) -> tuple[tuple[float, float, float], ...]:
+    """Return the lengths with shares that sum to 1 but for the last bits."""
+    total = math.fsum(share for share, _, _ in lengths)
+    return tuple((share / total, prompt, output) for share, prompt, output in lengths)
