@@ -24,7 +24,7 @@ A topology file is YAML. Everything that has a dimension carries its unit. All o
                peak: {fp32: 20 TFLOP/s, bf16: 200 TFLOP/s}, scaleup: 200 GB/s,
                scaleup_devices: 8, devices_per_node: 8, nic: 100 Gbit/s,
                idle: 50 W, full: 350 W, price: 9000 USD, rent: 1.1 USD/h, aliases: [chip1],
-               year: 2025, export_status: unrestricted, confidence: estimate, source: a page}
+               year: 2025, export_status: unrestricted, confidence: medium, source: a page}
 
     pods:
       - name: h100                           # with repeat: h100-1, h100-2, ...
