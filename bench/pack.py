@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from bench.fgd import (
     PEER_NAMES,
     SHARED,
@@ -42,14 +40,14 @@ from scheduler.core.workload import IntArray
 from scheduler.generate.pod_arrivals import PUBLISHED_RATIO, published_experiment
 from scheduler.io.openb import read_openb
 from scheduler.simulate.packing import pack
-from scheduler.solver.packing.defragment import defragment
+from scheduler.solver.packing.migrate import Migration, migrations
 from scheduler.solver.packing.solve import PackingAnswer, bound_of_keeping, pack_by_patterns
 from scheduler.verify.packing import verify_packing
 
 SECONDS: Final = 60.0
 SEED: Final = 42
-POINTS: Final = 12
-"""Points of the defragmentation curve that are printed."""
+MOVES: Final = (10, 30, 100, 300, 1000)
+"""Points of the defragmentation curve, and as many moves as one likes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arrived", type=int, default=100, help="demand in %% of GPUs, at most")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="limit for each answer")
     parser.add_argument(
-        "--defragment", type=int, metavar="K", help="also move at most K pods of FGD's end state"
+        "--defragment",
+        type=int,
+        metavar="K",
+        help="move at most K pods of FGD's end state, on every list; else: first list, any number",
     )
     parser.add_argument("--placements", type=Path, metavar="DIR", help="write each placement")
 
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             arrivals, rank = _arrivals(problem, seed, arguments.arrived)
             fgd = pack(problem, arrivals, "fgd", rank=rank)
             cases.append(_case(problem, arrivals, rank, fgd, seed, known, arguments))
-            if arguments.defragment is not None:
+            if arguments.defragment is not None or not any("moves" in case for case in cases):
                 cases.append(_defragment_case(problem, fgd, seed, arguments))
     return {"bench": "pack", "cases": cases, "machine": machine_facts()}
 
@@ -112,10 +113,21 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
             named = ", ".join(f"{k} {v:.2f}" for k, v in case["published"].items())
             yield f"{'':<34}published curves at this demand: {named}"
     for case in curves:
-        yield f"{case['case']}: at most {case['bound']:.3f} points by any number of moves"
-        pairs = zip(case["moves"], case["points"], strict=True)
-        shown = [f"{m}: {p:.3f}" for m, p in _thinned(list(pairs))]
-        yield "  pods moved: points gained   " + ", ".join(shown) + _remarks(case)
+        yield (
+            f"{case['case']}: at most {case['bound']:.3f} points by any number of moves; "
+            f"{case['seconds']:.1f} s{_remarks(case)}"
+        )
+        yield f"{'':<4}{'at most':>10}{'moved':>8}{'points':>9}{'bound':>9}{'s':>7}"
+        for point in case["curve"]:
+            yield (
+                f"{'':<4}{point['most_moves']:>10}{point['moves']:>8}{point['points']:>9.3f}"
+                f"{point['bound']:>9.3f}{point['seconds']:>7.1f}"
+            )
+    if curves:
+        yield (
+            "moved: pods whose node or accelerators change, all at once; s: from the start; bound: "
+            "for pods with one accelerator or none, those with several staying"
+        )
     yield (
         "% of all accelerators; gap: points from bound, which holds for packings that place every "
         "pod without accelerators; free: bound without that; sums: from totals alone"
@@ -127,11 +139,6 @@ def _remarks(case: Mapping[str, Any]) -> str:
     if case.get("dropped"):
         text += f"  {case['dropped']} pods without accelerators refused"
     return text + ("  stopped by the limit" if case.get("stopped") else "")
-
-
-def _thinned(pairs: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    at = np.unique(np.linspace(0, len(pairs) - 1, POINTS).round().astype(int))
-    return [pairs[i] for i in at.tolist()]
 
 
 def _check(arguments: argparse.Namespace, lists: Sequence[Path]) -> None:
@@ -237,18 +244,25 @@ def _defragment_case(
 ) -> dict[str, Any]:
     """Return the row of what moving pods of FGD's end state gains."""
     start = time.perf_counter()
-    done = defragment(problem, fgd, arguments.defragment)
-    seconds = time.perf_counter() - start
+    curve, seconds = [], []
+    for point in migrations(problem, fgd, _budgets(len(fgd), arguments.defragment)):
+        curve.append(point)
+        seconds.append(time.perf_counter() - start)
     percent = 100.0 / problem.nodes.capacity_milli
     before = _allocated(problem, fgd)
     stays = fgd.node != REFUSED
     bound = percent * bound_of_keeping(problem, fgd.arrivals, stays) - before
-    gained = _allocated(problem, done.packing) - before
-    found = verify_packing(problem, fgd.arrivals, done.packing)
+    last = curve[-1].packing
+    gained = _allocated(problem, last) - before
+    violations = sum(
+        len(verify_packing(problem, fgd.arrivals, point.packing))
+        + int((stays & (point.packing.node == REFUSED)).sum())
+        for point in curve
+    )
     file = ""
     if arguments.placements:
         path = arguments.placements / f"{problem.name}-defragmented-{seed}.json"
-        file = str(_written(problem, done.packing, path))
+        file = str(_written(problem, last, path))
     return {
         "case": f"{problem.name}, seed {seed}, moves from FGD's {before:.2f}",
         "metric": "points_gained",
@@ -259,13 +273,30 @@ def _defragment_case(
         "bound": bound,
         "bound_name": "any number of moves, every admitted pod stays",
         "gap": 1 - gained / bound if bound > 0 else 0.0,
-        "seconds": seconds,
+        "seconds": seconds[-1],
         "peer_seconds": None,
         "information": "all refused pods known",
-        "violations": len(found) + int((stays & (done.packing.node == REFUSED)).sum()),
-        "moves": done.moves.tolist(),
-        "points": (percent * done.gained_milli).tolist(),
+        "violations": violations,
+        "moves": [point.moves for point in curve],
+        "points": [percent * point.gained_milli for point in curve],
+        "curve": [_point(*pair, percent) for pair in zip(curve, seconds, strict=True)],
         "list": problem.name,
         "seed": seed,
         "placement": file,
+    }
+
+
+def _budgets(pods: int, most: int | None) -> list[int]:
+    """Return the numbers of moves to try: the usual ones, and the most of all."""
+    most = pods if most is None else most
+    return [*(k for k in MOVES if k < most), most]
+
+
+def _point(point: Migration, seconds: float, percent: float) -> dict[str, float]:
+    return {
+        "most_moves": point.most_moves,
+        "moves": point.moves,
+        "points": percent * point.gained_milli,
+        "bound": percent * point.bound_milli,
+        "seconds": seconds,
     }

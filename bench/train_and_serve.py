@@ -12,10 +12,14 @@ first token. Every window is shown, then mean and worst.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,6 +79,9 @@ DEMANDS: Final = ("both", "chat", "images")
 SAME_SLO: Final = 1e-4
 """Attainment within one request in ten thousand is called not below."""
 
+PROCESSES: Final = 2
+"""Windows played side by side; a process takes about half a gigabyte."""
+
 LOAD: Final = 2.0
 MOST_DAYS: Final = 21
 DAY_S: Final = 86400.0
@@ -114,26 +121,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", action="append", choices=tuple(POLICIES), help="only these; repeatable"
     )
+    parser.add_argument(
+        "--processes", type=int, default=PROCESSES, help="windows played side by side"
+    )
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Play one day of each training window under every policy."""
     _check(arguments)
-    cases: list[dict[str, Any]] = []
-    for since in arguments.since or WINDOWS:
-        problem, span_s = _problem(arguments, since)
-        runs, seconds = {}, {}
-        for name in arguments.policy or POLICIES:
-            start = time.perf_counter()
-            runs[name] = simulate(problem, POLICIES[name](), horizon_s=span_s)
-            seconds[name] = time.perf_counter() - start
-        cases += _rows(problem, since, runs, seconds)
+    cases = _cases(arguments, arguments.since or WINDOWS)
     return {
         "bench": "train_and_serve",
         "cases": cases,
         "summary": _summary(cases),
         "machine": machine_facts(),
     }
+
+
+def _cases(arguments: argparse.Namespace, windows: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of all windows, in their order, however many are played at once."""
+    processes = min(arguments.processes, len(windows), os.cpu_count() or 1)
+    asked = [arguments] * len(windows)
+    if processes == 1:
+        return [row for rows in map(_window, asked, windows) for row in rows]
+    # Spawned, not forked: a fork would copy the locks of threads that a solver may hold.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        return [row for rows in pool.map(_window, asked, windows) for row in rows]
+
+
+def _window(arguments: argparse.Namespace, since: str) -> list[dict[str, Any]]:
+    """Play one training window under every policy."""
+    problem, span_s = _problem(arguments, since)
+    runs, seconds = {}, {}
+    for name in arguments.policy or POLICIES:
+        start = time.perf_counter()
+        runs[name] = simulate(problem, POLICIES[name](), horizon_s=span_s)
+        seconds[name] = time.perf_counter() - start
+    return _rows(problem, since, runs, seconds)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -151,6 +176,9 @@ def _check(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) < 0:
             value = str(getattr(arguments, name))
             faults.append(Fault("out of range", f"--{name}", "", value, "0 and above"))
+    if arguments.processes < 1:
+        value = str(arguments.processes)
+        faults.append(Fault("out of range", "--processes", "", value, "1 and above"))
     for name in ("load", "chat_peak", "image_peak"):
         value = getattr(arguments, name)
         if value is not None and not value > 0:
@@ -164,7 +192,7 @@ def _problem(arguments: argparse.Namespace, since: str) -> tuple[Problem, float]
     """Return the fleet with its services and the training window, and the seconds played."""
     cluster = load_cluster(arguments.topology)
     size = cluster.accelerator_count
-    images, chat = load_requests(arguments.images), load_requests(arguments.chat)
+    images, chat = _requests(arguments.images), _requests(arguments.chat)
     span_s = min(images.span_s, DAY_S) if arguments.demand != "chat" else DAY_S
     services = []
     if arguments.demand != "images":
@@ -205,6 +233,12 @@ def _problem(arguments: argparse.Namespace, since: str) -> tuple[Problem, float]
     return build_problem(cluster, workload), span_s
 
 
+@cache
+def _requests(path: Path) -> RequestTrace:
+    """Return a recording, read once for all windows of a process."""
+    return load_requests(path)
+
+
 def _curve(
     arguments: argparse.Namespace, trace: RequestTrace, step_s: float, span_s: float, peak: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -224,16 +258,24 @@ def _jobs(arguments: argparse.Namespace, since: str, span_s: float, size: int) -
     Days of the trace are added until the jobs ask for the wanted share of the fleet; no job
     counts for more than the day.
     """
-    for days in range(1, MOST_DAYS + 1):
-        until = date.fromisoformat(since) + timedelta(days=days)
-        jobs = load_workload(
-            arguments.philly, format="philly", since=since, until=until.isoformat()
-        )
+    first, wanted = date.fromisoformat(since), arguments.load * size * span_s
+
+    def loaded(days: int) -> tuple[Workload, np.ndarray]:
+        until = (first + timedelta(days=days)).isoformat()
+        jobs = load_workload(arguments.philly, format="philly", since=since, until=until)
         gangs = np.array([c.gang[0] for c in jobs.classes])[jobs.jobs.class_index]
-        asked = float((np.minimum(jobs.jobs.work, span_s) * gangs).sum())
-        if asked >= arguments.load * size * span_s:
+        return jobs, np.minimum(jobs.jobs.work, span_s) * gangs
+
+    # Times count from the first job, not from midnight, so that fewer days than the longest
+    # window tells cannot do: reading starts there, not at the first day.
+    jobs, asked = loaded(MOST_DAYS)
+    ends_s = DAY_S * np.arange(1, MOST_DAYS)
+    before = np.array([asked[jobs.jobs.release_s < end_s].sum() for end_s in ends_s])
+    for days in range(1 + int((before < wanted).sum()), MOST_DAYS + 1):
+        jobs, asked = loaded(days)
+        if float(asked.sum()) >= wanted:
             break
-    return jobs.with_time_scaled(span_s / (days * 86400.0))
+    return jobs.with_time_scaled(span_s / (days * DAY_S))
 
 
 def _rows(

@@ -5,8 +5,9 @@ Each composes rooms and adds nothing of its own; the command line calls the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ def load(
     until: str | None = None,
     profile: str | None = None,
     reference: str | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> Problem:
     """Read a topology and a workload and derive what the one can do for the other.
 
@@ -48,6 +50,8 @@ def load(
     reference : str or None
         Accelerator type that recorded run times without a type of their own hold on; None:
         they are taken to hold on every type.
+    told : callable or None
+        Is given a line about each service that was divided by the length of its requests.
 
     Returns
     -------
@@ -84,6 +88,10 @@ def load(
     if reference is not None:
         jobs = _recorded_on(jobs, reference)
     problem = build_problem(cluster, jobs)
+    if any(service.lengths for service in jobs.services):
+        from scheduler.solver.length_split import divided
+
+        problem = divided(problem, partial(build_problem, cluster), told)
     if faults := _impossible(problem, workload):
         raise InputError(faults)
     return problem if offered_load is None else scaled_to_load(problem, offered_load)

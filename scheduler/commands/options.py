@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,4 +181,5 @@ def load_problem(inputs: Inputs) -> Problem:
         until=inputs.until,
         profile=inputs.profile,
         reference=inputs.reference,
+        told=lambda line: print(line, file=sys.stderr),
     )

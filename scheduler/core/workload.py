@@ -178,6 +178,10 @@ class Service:
     availability : float
         Probability, in [0, 1), that the capacity suffices while each node is down for the
         share of time that the fleet's failures tell; 0: failures are not provided for.
+    lengths : tuple of (share, prompt_tokens, output_tokens)
+        Requests of like length, whose shares sum to 1, where known: they may go to different
+        types (`scheduler.solver.length_split`). Their mean is `prompt_tokens`,
+        `output_tokens`. Empty: requests count as alike.
     """
 
     name: str
@@ -199,6 +203,7 @@ class Service:
     headroom_probability: float | None = None
     spare_replicas: int = 0
     availability: float = 0.0
+    lengths: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

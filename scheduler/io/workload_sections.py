@@ -35,6 +35,11 @@ LEVELS: Final = (
 """Levels of locality from the inside out; a fleet has those that its fabrics show, a torus
 its slices."""
 
+LONGEST_TOKENS: Final = 1e9
+LENGTHS_CAP: Final = 32
+SHARE_ERROR: Final = 0.001
+"""How far from 1 the sum of shares may be by rounding; they are then scaled to 1."""
+
 _POSITIVE = Span(0.0, above=True)
 _PROBABLE = Span(0.5, 0.999999)
 _CHANCE = Span(0.0, 0.999999)
@@ -63,6 +68,22 @@ def _borrow(value: object) -> int | None:
 
 
 _Borrow = Annotated[int | None, BeforeValidator(_borrow)]
+
+
+def _length(value: object) -> tuple[float, float, float]:
+    allowed = "[share above 0, prompt tokens above 0, output tokens above 0]"
+    if not isinstance(value, list) or len(value) != 3:
+        raise refuse("not a share and two lengths", allowed)
+    for entry in value:
+        if isinstance(entry, bool) or not isinstance(entry, (int, float)):
+            raise refuse("not a share and two lengths, in numbers", allowed)
+        if not 0 < entry <= LONGEST_TOKENS:
+            raise refuse("out of range", f"{allowed}, at most {LONGEST_TOKENS:g}")
+    share, prompt, output = value
+    return float(share), float(prompt), float(output)
+
+
+_Length = Annotated[tuple[float, float, float], BeforeValidator(_length)]
 
 
 class HeadSection(Section):
@@ -263,9 +284,22 @@ class ServiceSection(Section):
     headroom_probability: Annotated[float, number(_PROBABLE)] | None = None
     spare_replicas: Annotated[int, count(0, 1_000_000)] = 0
     availability: Annotated[float, number(_CHANCE)] = 0.0
+    lengths: Annotated[list[_Length], Field(min_length=1, max_length=LENGTHS_CAP)] | None = None
 
     @model_validator(mode="after")
     def _one_physics(self) -> Self:
         if (self.model is None) == (self.profile is None):
             raise refuse("not one kind of physics", "exactly one of model, profile")
+        if self.lengths is None:
+            return self
+        if self.model is None:
+            raise refuse("a profile's rates are of one length", "lengths go with a model")
+        if self.model_fields_set & {"prompt_tokens", "output_tokens"}:
+            raise refuse(
+                "the tokens of requests are given twice",
+                "either lengths or prompt_tokens and output_tokens",
+            )
+        total = sum(share for share, _, _ in self.lengths)
+        if abs(total - 1) > SHARE_ERROR:
+            raise refuse(f"the shares of lengths sum to {total:.6g}", "shares that sum to 1")
         return self

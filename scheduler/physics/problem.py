@@ -12,6 +12,7 @@ from scheduler.core.problem import Problem
 from scheduler.core.workload import Workload
 from scheduler.physics.domains import Interconnect, read_interconnect
 from scheduler.physics.interconnect import build_graph
+from scheduler.physics.length_mix import service_modes
 from scheduler.physics.modes import ModeBuilder
 from scheduler.physics.spreads import Floor
 
@@ -75,14 +76,14 @@ def _built(cluster: Cluster, workload: Workload, seen: Interconnect) -> Problem:
             continue
         modes.append(found)
         refusals |= {f"{job_class.name}/{kind}": why for kind, why in refused.items()}
-    service_modes = []
+    replicas = []
     for i, service in enumerate(workload.services):
         try:
-            found, refused = builder.of_service(service)
+            found, refused = service_modes(builder, service)
         except InputError as error:
             faults += _located(error, workload.name, f"services[{i}]")
             continue
-        service_modes.append(found)
+        replicas.append(found)
         refusals |= {f"{service.name}/{kind}": why for kind, why in refused.items()}
     if faults:
         raise InputError(faults)
@@ -94,7 +95,7 @@ def _built(cluster: Cluster, workload: Workload, seen: Interconnect) -> Problem:
         seen.domains,
         seen.pools,
         tuple(modes),
-        tuple(service_modes),
+        tuple(replicas),
         refusals,
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 
+from scheduler.policies.class_queues import ClassQueues
 from scheduler.policies.provision import StaticPeak
-from scheduler.policies.view import ClassQueues, View
+from scheduler.policies.view import View
 
 
 class BestFit:

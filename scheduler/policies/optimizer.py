@@ -8,9 +8,10 @@ from itertools import islice
 from scheduler.core.problem import Mode, fleet_rates
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.policies.autoscale import Autoscale
+from scheduler.policies.class_queues import ClassQueues
 from scheduler.policies.guarded_round import GuardedRound
 from scheduler.policies.round_log import RoundLog
-from scheduler.policies.view import ClassQueues, View
+from scheduler.policies.view import View
 from scheduler.solver.greedy_round import greedy_round
 from scheduler.solver.large_round import large_round
 from scheduler.solver.prices import Prices
@@ -70,7 +71,8 @@ class Optimizer:
     round then runs the shortest remaining jobs first), in each mode in proportion to the
     mode's rate, restart included. A long job grows urgent as its slack before the drain
     horizon (the time in which the fleet could finish everything it knows of) runs out, so
-    that favouring short jobs does not leave long ones for the end. Each round maximises the
+    that favouring short jobs does not leave long ones for the end; with estimates or less to
+    go by, it does not, and the makespan may be the longer for it. Each round maximises the
     total worth under the exact placement rules and reports its bound. Where quotas, labels,
     reservations, hosts or neighbours limit who may start where, it goes by worth per
     accelerator instead (`scheduler.policies.guarded_round`).
@@ -180,9 +182,13 @@ class Optimizer:
         self.rounds.note(view.now_us, gap, self._prices.value.tolist())
 
     def _look_ahead(self, view: View) -> list[int]:
-        """Set the drain horizon; return the waiting jobs whose slack runs out."""
+        """Set the drain horizon; return the waiting jobs whose slack runs out.
+
+        Only where remaining times are known: the one estimate that is furthest off would set
+        the horizon, and those too long by most would be urgent.
+        """
         self._drain_s = 0.0
-        if view.information == "none":
+        if view.information != "exact":
             return []
         longest_s = fluid_s = 0.0
         remaining: list[tuple[float, int]] = []

@@ -16,12 +16,13 @@ from scheduler.core.errors import nearest_name
 from scheduler.core.occupancy import Occupancy
 from scheduler.core.run import Placement
 from scheduler.core.units import us_from_s
+from scheduler.policies.class_queues import ClassQueues
 from scheduler.policies.easy_backfill import BACKFILL_DEPTH, reserve_head
 from scheduler.policies.orders import ORDERS, Order, Service
 from scheduler.policies.placements import PLACEMENTS, Place
 from scheduler.policies.provision import StaticPeak
 from scheduler.policies.reservations import Timeline
-from scheduler.policies.view import ClassQueues, View
+from scheduler.policies.view import View
 
 Admission = Literal["strict", "greedy", "easy", "conservative", "preempt"]
 

@@ -150,7 +150,7 @@ def gandiva_fair() -> SharedRounds:
 
 
 def shockwave() -> SharedRounds:
-    """P. Zheng et al., NSDI 2023; rounds of two minutes, shares anew every window."""
+    """P. Zheng et al., NSDI 2023; rounds of two minutes or longer (`rounds.LEAST_RESTARTS`)."""
     return make_gavel("market", perf=True, round_s=120.0)
 
 

@@ -22,6 +22,10 @@ from scheduler.policies.view import View
 ROUND_S = 360.0
 """Length of a round (Gavel, section 5)."""
 
+LEAST_RESTARTS = 3
+"""A round lasts at least as long as this many restarts of any job that it may stop: with jobs
+that take two minutes to start, rounds of two minutes get nothing done, for ever."""
+
 LEAST_BETWEEN_SHARES_S = 1920.0
 """Shares are computed anew when jobs came or went, at most this often (Gavel's code)."""
 
@@ -122,7 +126,8 @@ class SharedRounds:
     per_dollar : bool
         Whether the policy sees rates per dollar of an accelerator-hour instead of rates.
     round_s, between_s : float
-        Length of a round; least time between two computations of the shares.
+        Length of a round, or more (`LEAST_RESTARTS`) where jobs take long to start; least time
+        between two computations of the shares.
     """
 
     def __init__(
@@ -166,6 +171,12 @@ class SharedRounds:
         self._rate = self._table.rate[kinds]
         self._gang = self._table.gang[kinds]
         self._price = _rents(problem) if self._per_dollar else np.ones(len(problem.types))
+        self._able: list[bool] = np.any(self._rate > 0, axis=1).tolist()
+        least_us = [
+            LEAST_RESTARTS * us_from_s(c.restart_s) if c.preemptible else 0
+            for c in problem.workload.classes
+        ]
+        self._least_us = np.array(least_us, dtype=np.int64)[kinds]
         shape = (count, len(problem.types))
         self._share = np.zeros(shape)
         self._received_s = np.zeros(shape)
@@ -182,7 +193,8 @@ class SharedRounds:
         self._carry_out(view, self._choose(active, capacity))
         self._start_strangers(view)
         self._round_start_us = view.now_us
-        self._round_end_us = view.now_us + self._round_us
+        least_us = int(self._least_us[active].max(initial=0))
+        self._round_end_us = view.now_us + max(self._round_us, least_us)
         view.wake_at(self._round_end_us)
 
     def _receive(self, view: View) -> None:
@@ -256,7 +268,7 @@ class SharedRounds:
 
     def _start_strangers(self, view: View) -> None:
         """Start jobs that only run on a mix of types where there is room, if none runs any."""
-        for job in [j for j in view.waiting if not (view.running and self._rate[j].any())]:
+        for job in [j for j in view.waiting if not (view.running and self._able[j])]:
             found = view.find(job)
             if found is not None:
                 view.start(job, *found)

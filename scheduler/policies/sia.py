@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scheduler.core.problem import Mode
 from scheduler.core.run import Placement
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.core.workload import FloatArray
@@ -37,7 +38,8 @@ class Sia:
     Simplified: rates are the modes', known and the same at any time, so that the program is
     solved again only when a job has come or gone, or the last round changed something. Of
     several spreads on a type the fastest that has room is taken. The first start of a job is no
-    restart.
+    restart. Rounds are longer than the paper's by the longest restart of a job: in a shorter
+    one, a job that has a single turn would only restart.
     """
 
     def __init__(self) -> None:
@@ -48,6 +50,7 @@ class Sia:
         self._settled = False
         self._starts: dict[int, int] = {}
         self._most: dict[int, int] = {}
+        self._fastest: list[list[tuple[Config, float]]] = []
 
     def decide(self, view: View) -> None:
         """Begin a round if the last one is over, or at once if nothing runs."""
@@ -60,7 +63,8 @@ class Sia:
             chosen = self._round(view)
             self._settled = chosen == self._last
             self._known, self._last = now, chosen
-            self._round_end_us = view.now_us + us_from_s(ROUND_S)
+            restart_us = max((view.restart_us(j) for j in now if view.preemptible(j)), default=0)
+            self._round_end_us = view.now_us + us_from_s(ROUND_S) + restart_us
             view.wake_at(self._round_end_us)
 
     def _round(self, view: View) -> dict[int, Config]:
@@ -70,7 +74,12 @@ class Sia:
         for job in held:
             for group in view.modes(job)[view.running[job].mode].groups:
                 free[group.type_index] += group.count
-        rates = {job: _rates(view, job, free) for job in sorted([*view.waiting, *held])}
+        if not self._fastest:
+            self._fastest = [_fastest(modes) for modes in view.problem.modes]
+        rates = {
+            job: {c: rate for c, rate in self._fastest[view.class_of(job)] if c[1] <= free[c[0]]}
+            for job in sorted([*view.waiting, *held])
+        }
         jobs = [job for job in rates if rates[job]]
         configs = sorted({config for job in jobs for config in rates[job]})
         chosen: dict[int, Config] = {}
@@ -130,11 +139,10 @@ class Sia:
         self._most[job] = max(self._most.get(job, 0), view.modes(job)[mode].count)
 
 
-def _rates(view: View, job: int, free: list[int]) -> dict[Config, float]:
-    """Return the fastest rate of each type and count that there is room for."""
+def _fastest(modes: tuple[Mode, ...]) -> list[tuple[Config, float]]:
+    """Return the fastest rate of each type and count."""
     rates: dict[Config, float] = {}
-    for mode in view.modes(job):
-        config = (mode.type_index, mode.count)
-        if len(mode.groups) == 1 and mode.count <= free[mode.type_index]:
-            rates.setdefault(config, mode.rate)
-    return rates
+    for mode in modes:
+        if len(mode.groups) == 1:
+            rates.setdefault((mode.type_index, mode.count), mode.rate)
+    return list(rates.items())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 
 from scheduler.core.occupancy import Occupancy
+from scheduler.policies.class_queues import ClassQueues
 from scheduler.policies.provision import Provisioner, StaticPeak
-from scheduler.policies.view import ClassQueues, View
+from scheduler.policies.view import View
 
 
 class Srtf:

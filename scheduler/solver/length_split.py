@@ -26,6 +26,9 @@ LEAST_SAVING: Final = 0.02
 """Share of the cost that a division must save: two services round up to whole replicas twice,
 and share no headroom."""
 
+HEADROOM_REPLICAS: Final = 1
+"""Beyond the demand, for bursts: what a division has of it twice."""
+
 LEAST_SHARE: Final = 0.01
 """Share of the requests below which a type gets no service of its own."""
 
@@ -65,6 +68,55 @@ class Division:
     divided_usd_per_hour: float
 
 
+def divided(
+    problem: Problem, build: Callable[[Workload], Problem], told: Callable[[str], None] | None
+) -> Problem:
+    """Return the problem with every service divided whose lengths are known, where cheaper.
+
+    Parameters
+    ----------
+    problem : Problem
+        Whose services may have `lengths`.
+    build : callable
+        As for `divide`.
+    told : callable or None
+        Is given a line about each service that was divided.
+    """
+    services = problem.workload.services
+    made: list[Service] = []
+    for s, service in enumerate(services):
+        buckets = [LengthBucket(prompt, output, share) for share, prompt, output in service.lengths]
+        if len(buckets) < 2:
+            made.append(service)
+            continue
+        division = divide(problem, s, buckets, build)
+        taken = {other.name for other in services}
+        if any(part.name in taken for part in division.services if part is not service):
+            made.append(service)
+            continue
+        made += division.services
+        if told is not None and division.services != (service,):
+            told(_told(service, division))
+    if len(made) == len(services):
+        return problem
+    return build(replace(problem.workload, services=tuple(made)))
+
+
+def _told(service: Service, division: Division) -> str:
+    peak = float(service.demand_per_s.max())
+    parts = "; ".join(
+        f"{part.name} ({100 * float(part.demand_per_s.max()) / peak:.0f} % of the requests,"
+        f" {part.prompt_tokens:.0f} + {part.output_tokens:.0f} tokens)"
+        for part in division.services
+    )
+    if math.isinf(division.whole_usd_per_hour):
+        saved = "no type serves them all"
+    else:
+        share = 1 - division.divided_usd_per_hour / division.whole_usd_per_hour
+        saved = f"{100 * share:.0f} % cheaper at its peak"
+    return f"service {service.name} is divided by length, {saved}: {parts}"
+
+
 def divide(
     problem: Problem,
     service: int,
@@ -86,9 +138,11 @@ def divide(
         for the rates of every bucket.
     """
     spec = problem.workload.services[service]
+    if not spec.demand_per_s.any():
+        return Division((spec,), 0.0, 0.0)
     parts = [
         replace(spec, name=f"{spec.name}#{i}", prompt_tokens=b.prompt_tokens,
-                output_tokens=b.output_tokens)
+                output_tokens=b.output_tokens, lengths=())
         for i, b in enumerate(buckets)
     ]  # fmt: skip
     rated = build(replace(problem.workload, services=tuple(parts)))
@@ -109,8 +163,49 @@ def divide(
         before = math.inf
     if answer.cost_usd > before * (1 - LEAST_SAVING):
         return Division((spec,), before, before)
+    mixed = replace(
+        spec, lengths=tuple((b.share, b.prompt_tokens, b.output_tokens) for b in buckets)
+    )
     made = _services(spec, buckets, apart, answer.share[0])
+    if len(made) < 2 or not _cheaper(problem, mixed, made, build):
+        return Division((spec,), before, before)
     return Division(made, before, answer.cost_usd)
+
+
+def _cheaper(
+    problem: Problem,
+    spec: Service,
+    made: Sequence[Service],
+    build: Callable[[Workload], Problem],
+) -> bool:
+    """Return whether the services are cheaper over the whole curve, by the rates they will have.
+
+    At the peak many replicas share the loss of rounding up; at night each service still holds
+    its own, and at all times its own headroom. In one piece the service has its cheapest type
+    at every step.
+    """
+    rated = build(replace(problem.workload, services=(spec, *made)))
+    whole, *parts = (_curve_cost(rated, s) for s in range(len(made) + 1))
+    divided = sum(part.min(axis=0) for part in parts)
+    length_s = np.diff(spec.times_s, append=max(spec.end_s or 0.0, spec.times_s[-1]))
+    if not length_s.any():
+        length_s = np.ones_like(length_s)  # one step, and no end
+    best = whole.min(axis=0)
+    if np.isinf(best).any():  # no type serves all of its requests
+        return True
+    return bool(divided @ length_s <= best @ length_s * (1 - LEAST_SAVING))
+
+
+def _curve_cost(rated: Problem, service: int) -> FloatArray:
+    """Return the cost per hour of whole replicas, by type and step of demand."""
+    spec = rated.workload.services[service]
+    offers = _offers(replace(rated, service_modes=(rated.service_modes[service],)))
+    if not offers:
+        return np.full((1, len(spec.demand_per_s)), np.inf)
+    rates = np.array([o.requests_per_s[0] for o in offers])[:, None]
+    replicas = np.ceil(spec.demand_per_s / rates) + HEADROOM_REPLICAS
+    price = np.array([o.usd_per_hour for o in offers])[:, None]
+    return np.asarray(np.maximum(replicas, spec.min_replicas) * price)
 
 
 def _mixed(offer: Offer, share: FloatArray) -> Offer:
@@ -174,6 +269,20 @@ def _services(
                 prompt_tokens=float(prompt) / part,
                 output_tokens=float(output) / part,
                 accelerators=(offer.name,),
+                lengths=_shares(buckets, amount[:, g]),
             )
         )
     return tuple(made)
+
+
+def _shares(
+    buckets: Sequence[LengthBucket], amount: FloatArray
+) -> tuple[tuple[float, float, float], ...]:
+    """Return the lengths of a part; none where its requests are all alike."""
+    total = float(amount.sum())
+    found = tuple(
+        (float(a) / total, b.prompt_tokens, b.output_tokens)
+        for b, a in zip(buckets, amount, strict=True)
+        if a > 0
+    )
+    return found if len(found) > 1 else ()

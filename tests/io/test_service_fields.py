@@ -69,3 +69,39 @@ def test_wrong_values_are_named(tmp_path: Path, line: str, field: str) -> None:
     (fault,) = caught.value.faults
     assert field in fault.path
     assert fault.allowed
+
+
+def test_lengths_are_shares_of_one_and_tell_the_mean(tmp_path: Path) -> None:
+    told = service(tmp_path, "lengths: [[0.3333, 900, 30], [0.3333, 300, 60], [0.3333, 600, 90]]")
+    assert sum(share for share, _, _ in told.lengths) == pytest.approx(1, abs=1e-12)
+    assert (told.prompt_tokens, told.output_tokens) == pytest.approx((600, 60))
+    assert service(tmp_path).lengths == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (("lengths: [[0.5, 900, 30], [0.4, 300, 60]]",), "sum to 0.9"),
+        (("lengths: []",), "lengths"),
+        (("lengths: 3",), "lengths"),
+        (("lengths: [[1, 900]]",), "not a share and two lengths"),
+        (("lengths: [[1, 900, few]]",), "not a share and two lengths"),
+        (("lengths: [[1, 900, -3]]",), "out of range"),
+        (("lengths: [[1, .nan, 3]]",), "out of range"),
+        (("lengths: [[1, 900, 30]]", "prompt_tokens: 900"), "given twice"),
+    ],
+)
+def test_faulty_lengths_are_told(tmp_path: Path, lines: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        service(tmp_path, *lines)
+    (fault,) = caught.value.faults
+    assert said in str(fault)
+
+
+def test_a_profile_has_no_lengths(tmp_path: Path) -> None:
+    table = "profiles: {t: {rates: [{job_type: m, accelerator: T4, count: 1, rate: 2}]}}\n"
+    text = HEAD.replace("model: {name: llama-3-8b}", "profile: {table: t, job_type: m}")
+    path = tmp_path / "one.yaml"
+    path.write_text(table + text + "    lengths: [[1, 900, 30]]\n", encoding="utf-8")
+    with pytest.raises(InputError, match="of one length"):
+        load_workload(path)

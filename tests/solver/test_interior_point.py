@@ -52,10 +52,10 @@ def glop_value(fleet: Fleet, need: np.ndarray | None) -> float:
     return solver.Objective().Value()
 
 
-def check_feasible(fleet: Fleet, x: np.ndarray) -> None:
+def check_feasible(fleet: Fleet, x: np.ndarray, rel: float = 1e-6) -> None:
     assert x.min() >= 0
-    assert (x.sum(axis=1) <= 1 + 1e-6).all()
-    assert ((fleet.gang * x).sum(axis=0) <= fleet.capacity * (1 + 1e-6)).all()
+    assert (x.sum(axis=1) <= 1 + rel).all()
+    assert ((fleet.gang * x).sum(axis=0) <= fleet.capacity * (1 + rel)).all()
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -147,3 +147,75 @@ def test_shares_do_not_depend_on_the_number_of_threads() -> None:
         )
         found.add(done.stdout)
     assert len(found) == 1
+
+
+def degenerate_fleet(seed: int) -> tuple[Fleet, np.ndarray]:
+    """Few kinds of jobs, types alike or shut to some, capacities that just do or never bind."""
+    rng = np.random.default_rng([seed, 9])
+    kinds, jobs, types = int(rng.integers(1, 4)), int(rng.integers(1, 25)), int(rng.integers(1, 6))
+    rates = rng.choice([1.0, 2.72, 0.55, 37177.5, 352817.7], (kinds, types))
+    if rng.random() < 0.5:
+        rates = np.repeat(rates[:, :1], types, axis=1)
+    rates[rng.random(rates.shape) < rng.choice([0.0, 0.3])] = 0.0
+    rates[rates.max(axis=1) == 0, 0] = 1.0
+    pick = rng.integers(kinds, size=jobs)
+    gang = np.repeat(rng.choice([1.0, 4.0, 8.0, 32.0], kinds)[pick][:, None], types, axis=1)
+    capacity = np.full(types, rng.choice([gang.max(), gang.sum() / types, 8.0, 64.0]))
+    need = rng.choice([1.0, 2.0, 1e3], jobs) if rng.random() < 0.5 else rates[pick].max(axis=1)
+    return Fleet(rates[pick], gang, capacity), need
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_degenerate_programs_reach_the_optimum(seed: int) -> None:
+    check_optimal(*degenerate_fleet(seed))
+
+
+@pytest.mark.parametrize("jobs", range(1, 9))
+@pytest.mark.parametrize("gang", [1.0, 2.0, 4.0, 8.0, 32.0])
+def test_equal_jobs_that_fill_equal_types(jobs: int, gang: float) -> None:
+    # with as many jobs as types everything is full at the optimum, and the rows of the jobs
+    # add up to those of the types: among these, many a Newton system is exactly singular
+    for types in range(1, 9):
+        for rate in (1.0, 2.72, 37177.4895683):
+            rates = np.full((jobs, types), rate)
+            fleet = Fleet(rates, np.full(rates.shape, gang), np.full(types, gang))
+            level = min(1.0, types / jobs)
+            x = max_min_shares(fleet, np.full(jobs, rate))
+            check_feasible(fleet, x, 2e-5)
+            assert x.sum(axis=1) == pytest.approx(level, rel=2e-5)
+            x = max_throughput_shares(fleet, rates)
+            check_feasible(fleet, x, 2e-5)
+            assert x.sum() == pytest.approx(min(jobs, types), rel=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("rates", "gang", "capacity"),
+    [
+        ([[1.2, 1.2], [1.0, 1.0]], [[7.0, 6.0], [5.0, 5.0]], [1.0, 8.0]),
+        ([[2.25570861] * 2, [1.0, 1.0]], [[1.0, 8.0]] * 2, [1.0, 3.0]),
+        ([[1.0, 1.0]] * 3, [[3.0, 1.0]] * 3, [3.0, 1.0]),
+        (
+            [[1.60916, 0.0], [2.69372883, 2.87927378]] * 2,
+            [[4.0, 4.0], [1.0, 5.0]] * 2,
+            [9.0, 5.0],
+        ),
+    ],
+)
+def test_programs_of_dependent_rows(
+    rates: list[list[float]], gang: list[list[float]], capacity: list[float]
+) -> None:
+    fleet = Fleet(np.array(rates), np.array(gang), np.array(capacity))
+    check_optimal(fleet, np.ones(len(rates)))
+
+
+def check_optimal(fleet: Fleet, need: np.ndarray) -> None:
+    x = max_min_shares(fleet, need)
+    check_feasible(fleet, x, 2e-5)
+    reached = ((fleet.rates * x).sum(axis=1) / need).min()
+    relative = fleet.rates / need[:, None]
+    unit = relative.max(axis=1).min()  # in these units GLOP, too, gets along
+    plain = Fleet(relative / unit, fleet.gang, fleet.capacity)
+    assert reached / unit == pytest.approx(glop_value(plain, np.ones(len(need))), rel=2e-5)
+    x = max_throughput_shares(fleet, fleet.rates)
+    check_feasible(fleet, x, 2e-5)
+    assert (fleet.rates * x).sum() == pytest.approx(glop_value(fleet, None), rel=2e-5)

@@ -15,6 +15,7 @@ from scheduler.generate.pod_arrivals import published_experiment
 from scheduler.io.openb import read_openb
 from scheduler.simulate.packing import pack
 from scheduler.solver.packing.defragment import defragment
+from scheduler.solver.packing.migrate import migrations
 from scheduler.solver.packing.solve import bound_of_keeping, pack_by_patterns
 from scheduler.verify.packing import verify_packing
 
@@ -46,6 +47,11 @@ def test_all_pods_of_the_first_hundred_percent() -> None:
     before = int(problem.pods.demand_milli[arrivals[stays]].sum())
     assert before < placed == before + int(done.gained_milli[-1])
     assert placed <= bound_of_keeping(problem, arrivals, stays)
+    (planned,) = migrations(problem, fgd, (30,))
+    assert not verify_packing(problem, arrivals, planned.packing)
+    assert (planned.packing.node[stays] != REFUSED).all()
+    assert planned.moves <= 30
+    assert placed - before < planned.gained_milli <= planned.bound_milli
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
@@ -72,6 +78,9 @@ def test_the_bench_on_a_list_of_ones_own(tmp_path: Path) -> None:
     assert moved["moves"][-1] <= 5
     assert np.isclose(moved["points"][-1], moved["ours"])
     assert moved["ours"] <= moved["bound"] + 1e-9
+    for point in moved["curve"]:
+        assert point["moves"] <= point["most_moves"] <= 5
+        assert point["points"] <= point["bound"] + 1e-9
     written = json.loads(Path(packed["placement"]).read_text())
     assert sum(row["node"] is None for row in written["arrivals"]) == packed["refused"]
     wrong = bench(*files, "--seconds", "0", "--arrived", "0", "--defragment", "-1")
