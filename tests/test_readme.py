@@ -114,7 +114,7 @@ def test_the_demo_ends_in_its_tables(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr  # which holds progress, on a slow machine
     for title in DEMO_TABLES:
         assert title.split(",")[0] in done.stdout
     for policy in ("fifo", "easy_backfill", "srtf", "optimizer"):

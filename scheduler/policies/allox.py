@@ -33,8 +33,8 @@ class AlloX:
 
     AlloX knows jobs of one accelerator. Here a machine is as many accelerators as the mean gang
     of the jobs that wait has (what is free counts as one if it is less), and a gang keeps it for
-    its run time times its accelerators over that mean; with gangs of one this is AlloX. The paper's estimator is left out: run times are
-    what the view tells.
+    its run time times its accelerators over that mean; with gangs of one this is AlloX. The
+    paper's estimator is left out: run times are what the view tells.
     """
 
     def __init__(self) -> None:

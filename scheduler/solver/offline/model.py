@@ -25,6 +25,10 @@ from scheduler.solver.offline.terms import cost_of, smooth_cost
 _QUICK_RESTARTS: Final = 5
 """CP-SAT's PORTFOLIO_WITH_QUICK_RESTART_SEARCH."""
 
+STALLED_S: Final = 30.0
+"""Seconds per repeatable unit after which a search has stalled: some loops of CP-SAT spend none
+of it, and would never end. What it has found by then is not used, as it depends on the clock."""
+
 EXACT: Final = ("mean_jct", "makespan", "throughput")
 """Objectives without coefficients to round."""
 
@@ -47,6 +51,8 @@ class Limits:
         Whether to raise the bound rather than to lower the objective.
     first_only : bool
         Whether any plan will do.
+    usual : bool
+        Whether to search as CP-SAT does by itself, rather than with quick restarts.
     """
 
     deterministic_time: float
@@ -55,6 +61,7 @@ class Limits:
     seconds: float | None = None
     bound_first: bool = False
     first_only: bool = False
+    usual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +78,15 @@ class ModelAnswer:
         ``OPTIMAL`` if proved.
     deterministic_time : float
         Spent.
+    stalled : bool
+        Whether the search had to be given up, see `STALLED_S`.
     """
 
     plan: Mapping[int, Planned] | None
     bound: float
     status: Status
     deterministic_time: float
+    stalled: bool = False
 
 
 @dataclass(slots=True)
@@ -396,20 +406,26 @@ class OfflineModel:
         solver = self.cp.CpSolver()
         solver.parameters.num_workers = limits.workers
         solver.parameters.random_seed = limits.seed
-        # with the usual search, ends are lowered tick by tick where ticks are short
-        solver.parameters.linearization_level = 2
-        kind = type(solver.parameters.search_branching)  # an int or an enum, by version
-        solver.parameters.search_branching = kind(_QUICK_RESTARTS)
+        if not limits.usual:
+            # with the usual search, ends are often lowered tick by tick where ticks are short
+            solver.parameters.linearization_level = 2
+            kind = type(solver.parameters.search_branching)  # an int or an enum, by version
+            solver.parameters.search_branching = kind(_QUICK_RESTARTS)
         solver.parameters.use_objective_lb_search = limits.bound_first
         solver.parameters.stop_after_first_solution = limits.first_only
         if limits.seconds is None:
             solver.parameters.max_deterministic_time = max(1e-3, limits.deterministic_time)
+            solver.parameters.max_time_in_seconds = STALLED_S * (1 + limits.deterministic_time)
         else:
             solver.parameters.max_time_in_seconds = limits.seconds
         status = solver.solve(self.model)
         if status == self.cp.MODEL_INVALID:
             raise AssertionError(self.model.validate())
         spent = float(solver.response_proto.deterministic_time)
+        if limits.seconds is None and solver.wall_time >= STALLED_S * (
+            1 + limits.deterministic_time
+        ):
+            return ModelAnswer(None, -math.inf, Status.TIME_LIMIT, spent, stalled=True)
         bound = solver.best_objective_bound * self.cost.unit + self.cost.constant
         if status == self.cp.INFEASIBLE:
             return ModelAnswer(None, math.inf, Status.INFEASIBLE, spent)

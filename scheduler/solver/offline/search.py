@@ -40,6 +40,9 @@ SURE_JOBS: Final = 12
 """With so few jobs the model gets all the time, else part of it and repair the rest."""
 
 MODEL_SHARE: Final = 0.35
+SEARCHES: Final = ((0.45, False, False), (0.4, False, True), (0.15, True, False))
+"""Searches of the whole problem: share of the time, the usual one, for the bound first."""
+
 GREEDY_SHARE: Final = 0.3
 """Of the time of an objective, for the model of the whole and for first plans at most."""
 
@@ -425,24 +428,32 @@ class _Solver:
     def _solve_whole(
         self, name: str, once: _Found | None, bound: float, share: float
     ) -> ModelAnswer:
-        """Solve the whole problem: first for a better plan, then for a better bound."""
+        """Solve the whole problem: for a better plan, for a better bound, by the usual search.
+
+        Each of them takes for ever on some problems that another proves at once.
+        """
+        stalled = False
         instance, plan = self.instance, once.plan if once else None
         best = once
         horizon = self._look_ahead(name, once)
         if name in ("makespan", "throughput") and plan is not None:
             horizon = max(p.end for p in plan.values())
         status = Status.TIME_LIMIT
-        for bound_first in (False, True):
+        for part, usual, bound_first in SEARCHES:
+            if stalled and not usual:
+                continue
             model = OfflineModel(instance, name, instance.jobs, {}, horizon, kept=self.kept)
             if plan is not None:
                 model.hint(plan)
             if name in EXACT:
                 model.at_least(bound)
-            limits = replace(_share(self.limits, 0.5 * share), bound_first=bound_first)
+            limits = replace(
+                _share(self.limits, part * share), usual=usual, bound_first=bound_first
+            )
             answer = model.solve(limits)
             cost = 1.0 if len(instance.jobs) <= SURE_JOBS else SOLVER_COST
             self.spent += cost * answer.deterministic_time
-            status = answer.status
+            status, stalled = answer.status, answer.stalled
             if status is Status.INFEASIBLE:
                 return answer
             best = self._found("interval model", answer.plan, name, best)
