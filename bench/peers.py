@@ -24,6 +24,10 @@ KNOWLEDGE: Final = {
     "threads, ours run here on one",
     "train_and_serve": "static baselines are told the peak, the threshold autoscaler sees the "
     "present, ours is told the recorded demand curve except where it says `from the past alone`",
+    "alpaserve": "both choose on the same arrivals and are judged on others; recorded figures are "
+    "of the peer's simulator",
+    "solve": "baselines do not know what is still to come, the offline schedule does",
+    "large_fleet": "the same policy, deciding by counts or by greedy round and CP-SAT",
     "round": "the same generated instance; GLOP's is the relaxation only, which places nothing",
     "plan": "both bounds hold for any schedule, knowing the future",
     "fluid": "not a peer: our fluid model against our request-level simulation",
