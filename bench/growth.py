@@ -147,16 +147,29 @@ def exponent(points: Sequence[Point]) -> Exponent:
     ValueError
         Fewer than two sizes.
     """
-    if len({point.size for point in points}) < 2:
+    slope, error = power_of([p.size for p in points], [p.seconds for p in points])
+    return Exponent(points[0].model, points[0].severity, slope, error)
+
+
+def power_of(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
+    """Return the power of the size with which a value grows, and its standard error.
+
+    The slope of a least-squares line through the logarithms; the error is NaN for two sizes.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two sizes.
+    """
+    if len(set(sizes)) < 2:
         raise ValueError("an exponent needs two sizes")
-    x = np.log([point.size for point in points])
-    y = np.log([point.seconds for point in points])
+    x, y = np.log(sizes), np.log(values)
     x0 = x - x.mean()
     slope = float((x0 * y).sum() / (x0**2).sum())
     rest = y - y.mean() - slope * x0
-    spare = len(points) - 2
+    spare = len(sizes) - 2
     error = math.sqrt(float((rest**2).sum()) / spare / float((x0**2).sum())) if spare else math.nan
-    return Exponent(points[0].model, points[0].severity, slope, error)
+    return slope, error
 
 
 def main(argv: Sequence[str]) -> int:
@@ -299,21 +312,21 @@ def figure(points: Sequence[Point], exponents: Sequence[Exponent]) -> Any:
         ]
         seconds = [[(p.size, p.seconds) for p in line] for line in lines]
         memory = [[(p.size, p.memory_bytes / 2**20) for p in line] for line in lines]
-        _panel(pen, (48.0, top), f"{name}: processor seconds by {MODELS[name].unit}", seconds)
-        _panel(pen, (328.0, top), f"{name}: peak memory, MiB", memory)
+        panel(pen, (48.0, top), f"{name}: processor seconds by {MODELS[name].unit}", seconds)
+        panel(pen, (328.0, top), f"{name}: peak memory, MiB", memory)
         for at, text in enumerate(words):
             pen.words(56, top + 28 + 11 * at, text, size=7.5, fill=COLOURS[at % len(COLOURS)])
     rows = [(p.model, p.severity, p.size, p.seconds, p.memory_bytes) for p in points]
     return Figure("growth", pen, ("model", "severity", "size", "processor_s", "memory_bytes"), rows)
 
 
-def _panel(
+def panel(
     pen: Any,
     corner: tuple[float, float],
     title: str,
     lines: Sequence[Sequence[tuple[float, float]]],
 ) -> None:
-    """Draw lines on two logarithmic axes."""
+    """Draw lines on two logarithmic axes, the upper left corner at `corner`, in points."""
     from scheduler.report.figures.drawing import GRID, SOFT
 
     left, top = corner[0], corner[1] + 14

@@ -13,7 +13,8 @@ KNOWLEDGE: Final = {
     "shockwave": "the published table is of Shockwave's own simulator, whose jobs change their "
     "batch size on the way; our rebuild leaves that out",
     "sia": "Sia learns rates as jobs run and never knows the work left. Ours with `exact` knows "
-    "the work left, with `none` it does not; `known` rates are known from the start",
+    "the work left, with `estimates` a wrong guess of it, with `none` nothing; `known` rates are "
+    "known from the start, `learned` ones are not",
     "philly": "all policies of a row have the same information; runtimes are of the trace, rates "
     "on other types are Gavel's measured ones",
     "fgd": "the same pods in the same order, nobody knows the next one",
@@ -26,7 +27,7 @@ KNOWLEDGE: Final = {
     "present, ours is told the recorded demand curve except where it says `from the past alone`",
     "alpaserve": "both choose on the same arrivals and are judged on others; recorded figures are "
     "of the peer's simulator",
-    "solve": "baselines do not know what is still to come, the offline schedule does",
+    "solve": "both know all run times; the baselines do not know which jobs are still to come",
     "large_fleet": "the same policy, deciding by counts or by greedy round and CP-SAT",
     "round": "the same generated instance; GLOP's is the relaxation only, which places nothing",
     "plan": "both bounds hold for any schedule, knowing the future",

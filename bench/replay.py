@@ -40,6 +40,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.growth import power_of
 from bench.machine import machine_facts
 from bench.replay_figure import growth_figure
 from scheduler.core.cluster import AcceleratorType, Cluster, Fabric, Node, Pod, Site
@@ -418,7 +419,5 @@ def _growth_cases(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def growth_power(counts: Sequence[int], values: Sequence[float]) -> float:
-    """Return the power of the count with which a value grows: the slope of a line in logarithms."""
-    if len(set(counts)) < 2:
-        return 0.0
-    return float(np.polyfit(np.log(counts), np.log(values), 1)[0])
+    """Return the power of the count with which a value grows; 0 for a single size."""
+    return power_of(counts, values)[0] if len(set(counts)) > 1 else 0.0

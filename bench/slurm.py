@@ -115,10 +115,12 @@ def _cases(folder: Path, phases: int, seed: int) -> list[dict[str, Any]]:
         ]  # fmt: skip
         of_phase = _figures(record, holds, _starts(problem, played, ahead_s))
         curves.append(_busy(holds, record))
+        of_phase["percent_in_the_second_of_an_end"] = _same_second(holds)
         of_phase["busy_points_apart_by_minute"] = _points_apart(curves[-1:], busy)
         of_phase["preemptions"] = float(len(policy.requeued))
         figures.append(of_phase)
     seconds = (time.perf_counter() - start) / phases
+    recorded["percent_in_the_second_of_an_end"] = _same_second(_recorded_holds(record))
     recorded["preemptions"] = float(sum(r.state == "PREEMPTED" for r in record.rows))
     found = {name: [f[name] for f in figures] for name in figures[0]}
     found["busy_points_apart_by_minute, mean curve"] = [_points_apart(curves, busy)]
@@ -289,6 +291,18 @@ def _figures(
         "mean_queueing_s": statistics.fmean(queued),
         "makespan_s": float(math.floor(max(end for _, end, _ in holds))),
     }
+
+
+def _same_second(holds: Sequence[Hold]) -> float:
+    """Return of the starts within a second of an end how many % fall into the second itself.
+
+    This is what the time that a job takes to leave its nodes was read from.
+    """
+    starts = {int(start) for start, _, _ in holds}
+    ends = {int(end) for _, end, _ in holds}
+    same = sum(end in starts for end in ends)
+    next_ = sum(end not in starts and end + 1 in starts for end in ends)
+    return 100 * same / max(1, same + next_)
 
 
 def _busy(holds: Sequence[Hold], record: SlurmRecord) -> np.ndarray:

@@ -63,9 +63,9 @@ class SlurmSettings:
     cpus_per_node : float
         Mean CPUs of a node: half of the size factor is CPUs asked over all CPUs.
     completing_s : float
-        Time from a job's end until its accelerators may be given away. Not in slurm.conf: on
-        recorded runs 54 % and 56 % of the starts that follow an end fall into the same second
-        as it, which a fifth of a second gives.
+        Time from a job's end until its accelerators may be given away. Not in slurm.conf, and
+        chosen on two recorded runs: of their starts within a second of an end, 54 and 56 % fall
+        into the second itself; with a fifth of a second, 50 and 52 % do (`bench slurm`).
     requeue_hold_s : float
         A requeued job is not eligible for so long: the life of a job credential and a second.
     """

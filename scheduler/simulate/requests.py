@@ -1,9 +1,9 @@
 """Request by request: the check on the fluid model of services.
 
-The engine takes a service for a fluid: what its replicas can do is served, the rest is not.
-Here every request of a run arrives by itself, takes a free slot of some replica for its whole
-residence, waits in line for one, and gives up (a miss) once it has waited longer than the time
-to the first token permits.
+The engine takes a service for a fluid with a waiting line in its steady state. Here every
+request of a run arrives by itself, takes a free slot of some replica for its whole residence,
+waits in line for one, and gives up (a miss) once it has waited longer than the time to the
+first token permits.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ class TestLock:
         left = json.dumps({"pid": 999_999, "host": socket.gethostname()})
         tmp_path.joinpath("lock").write_text(left)
         with SweepFolder(tmp_path):
-            pass
+            assert json.loads(tmp_path.joinpath("lock").read_text())["pid"] == os.getpid()
 
 
 RESTRICTED = """\
