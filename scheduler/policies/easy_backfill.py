@@ -86,6 +86,8 @@ def reserve_head(view: View, head: int) -> tuple[int, Occupancy]:
             low = middle + 1
         else:
             high = middle
+    while low < len(ends) and ends[low][0] == ends[low - 1][0]:
+        low += 1  # all that ends at that instant is free then
     then, placement = place_after(low)
     if placement is None or not ends:
         return 1 << 62, then  # replicas or outages stand in the way: nothing can be promised
