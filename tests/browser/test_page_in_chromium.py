@@ -244,6 +244,23 @@ class TestFilters:
         assert page.run("document.getElementById('run').value") == "1"
         assert "replay of second" in text(page, "#policies-note")
 
+    def test_every_figure_stands_beside_every_policy(self, page: Page, sample_page: Path) -> None:
+        page.open(sample_page)
+        assert not page.run("document.getElementById('metrics').childElementCount")
+        page.run("document.querySelector('#metrics-card summary').focus()")
+        page.key("Enter")
+        page.until("document.querySelector('#metrics table')")
+        titles = page.run("[...document.querySelectorAll('#metrics h4')].map((h) => h.innerText)")
+        assert titles[:4] == ["Completion time", "Queueing", "Slowdown", "Finish-time ratio"]
+        policies = page.run("document.querySelectorAll('#policies tbody tr').length")
+        assert page.run("document.querySelectorAll('#metrics tbody')[0].rows.length") == policies
+        cells = (
+            "[...document.querySelector('{}').tBodies[0].rows].map((r) => r.cells[{}].innerText)"
+        )
+        p99 = page.run(cells.format("#policies table", 6))
+        assert page.run(cells.format("#metrics table", 5)) == p99
+        assert "Preemptions" in text(page, "#metrics")
+
     def test_the_heat_map_works_by_keyboard(self, page: Page, sample_page: Path) -> None:
         page.open(sample_page)
         go_to(page, "idle")
@@ -393,6 +410,8 @@ class TestHostileNames:
         page.open(hostile_page)
         for section in SECTIONS:
             go_to(page, section)
+        page.click("#metrics-card summary")
+        page.until("document.querySelector('#metrics table')")
         page.run("document.getElementById('find').focus()")
         page.call("Input.insertText", text="<")
         page.until("document.querySelector('#found [data-job]')")
@@ -512,6 +531,7 @@ class TestAccessibility:
         page.open(sample_page)
         for section in SECTIONS:
             go_to(page, section)
+        page.click("#metrics-card summary")
         page.click("[data-cause=policy]")
         page.run(axe + ";0")
         found = page.run("axe.run().then((r) => r.violations)")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scheduler.core.ledger import HELD_UNPRODUCTIVE_CAUSES, IDLE_CAUSES, Cause
-from scheduler.core.metrics import Interval
+from scheduler.core.metrics import FIGURES, Interval
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run
 from scheduler.report.page.details import NAME_LIMIT, Details, details_of, fleet_of
@@ -17,12 +17,8 @@ from scheduler.report.summary import BOUNDS, Summary, is_clear
 from scheduler.report.tables import REMEDIES
 from scheduler.report.words import duration, percent, plain
 
-FIGURES: Final = (
-    *("mean_jct_s", "p50_jct_s", "p99_jct_s", "makespan_s", "mean_queueing_s", "mean_slowdown"),
-    *("mean_tardiness_s", "idle_fraction", "waste_fraction", "utilisation", "goodput"),
-    *("fairness", "slo_attainment", "preemptions", "resizes", "moves", "restarts"),
-    *("finished", "running", "waiting", "rejected", "energy_j", "cost_usd", "carbon_g"),
-)
+MOST_TENANTS: Final = 20
+"""Tenants whose use is listed, those that had most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +180,25 @@ def policy_row(summary: Summary) -> dict[str, Any]:
         },
         "violations": [plain(v, 300) for v in summary.violations[:20]],
         "violation_count": len(summary.violations),
+        "tenants": _tenants(summary),
+        "tenant_count": len(summary.tenants),
     }
+
+
+def _tenants(summary: Summary) -> list[dict[str, Any]]:
+    """Return what those tenants had that had most."""
+    of = summary.tenants
+    most = sorted(of, key=lambda name: (-of[name].accelerator_s.mean, name))[:MOST_TENANTS]
+    return [
+        {
+            "name": plain(name, NAME_LIMIT),
+            "weight": of[name].weight,
+            "accelerator_s": _ends(of[name].accelerator_s),
+            "share": _ends(of[name].share),
+            "dominant_share": _ends(of[name].dominant_share),
+        }
+        for name in most
+    ]
 
 
 def _group_of(cause: Cause) -> str:

@@ -18,6 +18,7 @@ SCRIPTS: Final = (
     "kit.js",
     "canvas.js",
     "overview.js",
+    "metrics.js",
     "idle.js",
     "schedule.js",
     "services.js",

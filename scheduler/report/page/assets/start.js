@@ -93,7 +93,7 @@ function start(data) {
     $(id).hidden = true;
     document.querySelector(`nav a[href="#${id}"]`).hidden = true;
   }
-  views.push(overviewView(app));
+  views.push(overviewView(app), metricsView(app));
   if (data.runs.length) views.push(idleView(app), scheduleView(app), servicesView(app), fleetView(app), energyView(app));
   views.push(proofView(app));
 
