@@ -259,7 +259,7 @@ class TestFilters:
         )
         p99 = page.run(cells.format("#policies table", 6))
         assert page.run(cells.format("#metrics table", 5)) == p99
-        assert "Preemptions" in text(page, "#metrics")
+        assert "Makespan" in text(page, "#metrics")
 
     def test_the_heat_map_works_by_keyboard(self, page: Page, sample_page: Path) -> None:
         page.open(sample_page)
