@@ -69,8 +69,8 @@ METRICS: Final = {
 SMALL: Final = ("philly", "saturn")
 """Folders played by default."""
 
-BOUND_STEPS: Final = 30
-SEARCH_ROUNDS: Final = 300_000
+BOUND_STEPS: Final = 54
+SEARCH_ROUNDS: Final = 500_000
 """Price vectors tried for the bound, and rounds over which the clairvoyant seeks paths."""
 
 SHARES: Final = ("idle", "waste", "restart", "communication", "restarts_per_job")

@@ -231,6 +231,7 @@ def sweep(
     ] = False,
     executor: ExecutorOption = None,
     address: AddressOption = None,
+    bound: BoundOption = "auto",
     report: ReportOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
@@ -240,11 +241,11 @@ def sweep(
     \b
     fleetfit sweep bench/sweep.yaml
     fleetfit sweep my-sweep.yaml -o results --resume
-    fleetfit sweep my-sweep.yaml --address ray-head:6379
+    fleetfit sweep my-sweep.yaml --address ray-head:6379 --bound quick
     """
     from scheduler import commands
 
-    sweeping = commands.Sweeping(file, output, resume, executor, address)
+    sweeping = commands.Sweeping(file, output, resume, executor, address, bound)
     return commands.sweep(sweeping, output_of(json, report=report))
 
 

@@ -321,7 +321,7 @@ def _summaries(problem: Problem, saved: Sequence[SavedRun]) -> tuple[list[Summar
                 run.horizon_us,
                 metrics_of(problem, run),
                 run.ledger,
-                bounds_of(problem, run.actual_work, sorted(run.finished_us), "auto"),
+                bounds_of(problem, run, "auto"),
                 tuple(violations),
             )
         )

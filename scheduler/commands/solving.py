@@ -26,8 +26,8 @@ from scheduler.policies.view import View
 from scheduler.report import results_console
 from scheduler.simulate import simulate
 from scheduler.solver.offline import OBJECTIVES, Aim, OfflineAnswer, objective_value, solve_offline
+from scheduler.solver.offline.answers import Stage
 from scheduler.solver.offline.model import Limits
-from scheduler.solver.offline.search import Stage
 from scheduler.verify import verify_run, verify_schedule
 
 BASELINES: Final = ("fifo", "easy_backfill", "srtf", "optimizer")
@@ -180,6 +180,10 @@ def _refuse(problem: Problem, aims: Sequence[Aim], solving: Solving) -> None:
         names = ", ".join(s.name for s in workload.services)
         message = f"has services ({names}), which an offline schedule of jobs does not plan"
         raise InputError([Fault(message, workload.name, allowed="jobs only; or 'fleetfit run'")])
+    if problem.shares:
+        message = "has jobs that share accelerators, which an offline schedule holds whole"
+        allowed = "whole accelerators; or 'fleetfit run', which plays shares"
+        raise InputError([Fault(message, workload.name, "classes.gang", allowed=allowed)])
     able = [bool(problem.modes[c]) for c in workload.jobs.class_index.tolist()]
     due_s = workload.jobs.deadline_s.tolist()
     if any(a and not math.isnan(t) for t, a in zip(due_s, able, strict=True)):

@@ -18,7 +18,14 @@ from scheduler.commands.reporting import prepare_page, report_folder
 from scheduler.core.errors import Fault, FleetfitError, InputError
 from scheduler.core.problem import Problem
 from scheduler.core.sweep import InputFile, Scenario, Sweep
-from scheduler.execute import EXECUTORS, ExecutionError, Executor, Settings
+from scheduler.execute import (
+    BOUNDINGS,
+    EXECUTORS,
+    Bounding,
+    ExecutionError,
+    Executor,
+    Settings,
+)
 from scheduler.execute.sweep import Failure, Grid, Group, Place, SweepFolder, SweepResult, run_sweep
 from scheduler.execute.sweep.crew import Crew, LocalCrew
 from scheduler.io.schema import Names, OpenNames
@@ -42,6 +49,7 @@ class Sweeping:
     resume: bool
     executor: str | None
     address: str | None
+    bound: str = "auto"
 
     @property
     def results(self) -> Path:
@@ -51,11 +59,11 @@ class Sweeping:
 
 def sweep(sweeping: Sweeping, output: Output) -> int:
     """Play a sweep file; return 1 if a cell failed or broke a rule, 130 if it was stopped."""
-    executor = _executor(sweeping)
+    executor, bound = _choices(sweeping)
     if output.report is not None:
         prepare_page(output.report, "--report")
     spec = read_sweep(sweeping.file)
-    groups = _groups(spec, str(sweeping.file))
+    groups = _groups(spec, str(sweeping.file), bound)
     grid = Grid(spec.title, groups, spec.policies, spec.seeds)
     folder = SweepFolder(sweeping.results, resume=sweeping.resume)
     entered = False
@@ -100,14 +108,16 @@ def read_sweep(file: Path) -> Sweep:
     return load_sweep(file, known)
 
 
-def _executor(sweeping: Sweeping) -> Executor:
+def _choices(sweeping: Sweeping) -> tuple[Executor, Bounding]:
+    """Return the options in checked form, or every fault among them at once."""
     faults: list[Fault] = []
     executor = one_of(sweeping.executor or "ray", EXECUTORS, "--executor", faults)
     if sweeping.address and executor != "ray":
         faults.append(Fault(f"goes with --executor ray, not {executor}", "--address"))
+    bound = one_of(sweeping.bound, BOUNDINGS, "--bound", faults)
     if faults:
         raise InputError(faults)
-    return executor
+    return executor, bound
 
 
 def _crew(executor: Executor, sweeping: Sweeping, groups: Sequence[Group], spec: Sweep) -> Crew:
@@ -132,7 +142,7 @@ def _crew(executor: Executor, sweeping: Sweeping, groups: Sequence[Group], spec:
         return ProcessCrew(groups, spec.limits)
 
 
-def _groups(spec: Sweep, file: str) -> list[Group]:
+def _groups(spec: Sweep, file: str, bound: Bounding) -> list[Group]:
     """Return the groups of the sweep; every fault of every file it names at once."""
     faults: dict[Fault, None] = {}
     groups = []
@@ -152,7 +162,7 @@ def _groups(spec: Sweep, file: str) -> list[Group]:
                     faults.update(dict.fromkeys(moved))
                     continue
                 labels = (cluster.label, workload.label, scenario.name)
-                groups.append(Group(*labels, varied, _settings(scenario)))
+                groups.append(Group(*labels, varied, _settings(scenario, bound)))
     if faults:
         raise InputError(faults)
     return groups
@@ -171,13 +181,13 @@ def _problem(cluster: InputFile, workload: InputFile) -> Problem:
     )
 
 
-def _settings(scenario: Scenario) -> Settings:
+def _settings(scenario: Scenario, bound: Bounding) -> Settings:
     return Settings(
         information=next(i for i in policies.INFORMATION_LEVELS if i == scenario.information),
         noise_sigma=scenario.noise_sigma,
         horizon_s=scenario.horizon_s,
         account=next(a for a in ACCOUNTS if a == scenario.account),
-        bound="auto",
+        bound=bound,
     )
 
 
@@ -215,6 +225,8 @@ def _hint(sweeping: Sweeping) -> None:
         words += ["--executor", sweeping.executor]
     if sweeping.address:
         words += ["--address", sweeping.address]
+    if sweeping.bound != "auto":  # cells of another bound are other cells
+        words += ["--bound", sweeping.bound]
     say(f"{_kept(sweeping)} finished cells are kept; to go on: {shlex.join(words)}")
 
 

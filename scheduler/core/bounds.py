@@ -42,15 +42,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from scheduler.core.problem import Problem
-from scheduler.core.units import US_PER_S, us_from_s
+from scheduler.core.units import US_PER_S, WHOLE_MILLI, us_from_s
 from scheduler.core.workload import FloatArray, IntArray
 
 _PRICE_STEPS = 80
 _CLOCK_S = 1 / US_PER_S
+
+EVERY_SCHEDULE: Final = "every schedule"
+AS_MUCH_SERVED: Final = "every schedule that serves as many requests of each service"
+"""What bounds hold for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +73,16 @@ class Bounds:
     proof : {"area", "plan", "none"}
         What the bound on the mean completion time rests on: the facts above, prices over time
         (`scheduler.solver.plan`), or nothing, where none was asked for.
+    holds_for : str
+        `EVERY_SCHEDULE`, or those of them that the bound on the mean completion time holds for;
+        that on the makespan holds for every one.
     """
 
     mean_jct_s: float
     makespan_s: float
     jobs: int
     proof: str = "area"
+    holds_for: str = EVERY_SCHEDULE
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,7 @@ def _class_modes(problem: Problem, class_index: int) -> _ClassModes:
     counts = np.zeros((len(modes), len(problem.types)))
     for m, mode in enumerate(modes):
         for group in mode.groups:
-            counts[m, group.type_index] += group.count
+            counts[m, group.type_index] += group.count * mode.share_milli / WHOLE_MILLI
     rates = np.array([mode.rate for mode in modes], dtype=np.float64)
     return _ClassModes(counts, rates, problem.workload.classes[class_index].restart_s)
 

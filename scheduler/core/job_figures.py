@@ -16,7 +16,7 @@ import numpy as np
 
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Run
-from scheduler.core.units import US_PER_S, us_from_s
+from scheduler.core.units import US_PER_S, WHOLE_MILLI, us_from_s
 from scheduler.core.workload import FloatArray, IntArray
 
 
@@ -134,7 +134,8 @@ def exclusive_rate(
     best: dict[tuple[int, ...], tuple[FloatArray, FloatArray]] = {}  # share, rate by types
     for mode in single or modes:
         types = tuple(g.type_index for g in mode.groups)
-        whole = min(capacity[g.type_index] / g.count for g in mode.groups)
+        part = mode.share_milli / WHOLE_MILLI
+        whole = min(capacity[g.type_index] / (g.count * part) for g in mode.groups)
         share, rate = whole / contention, np.full(len(contention), mode.rate)
         if types in best:
             before = best[types]

@@ -7,13 +7,17 @@ accelerators: bit ``i`` of mask ``f`` says that the pool's ``i``-th node is up a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Final, Literal
 
+from scheduler.core.free_slots import FreeSlots
 from scheduler.core.problem import Group, Mode, Problem
 from scheduler.core.run import Placement
+
+_LOG: Final = 1024
+"""Changes of a type that are kept."""
 
 Fit = Literal["first", "best"]
 """First: lowest pool and node with room. Best: the tightest."""
@@ -124,6 +128,10 @@ class Occupancy:
         Present instant, for `free_us`; set by whoever lets time pass.
     down : set of int
         Nodes that are down.
+    log : list of list of int
+        By type, the pools whose free accelerators changed, in order; the oldest are dropped.
+    dropped : list of int
+        By type, how many were.
     touched : dict of int to None
         Pools whose free accelerators changed; whoever keeps books on them empties it.
     returned : list of int
@@ -132,8 +140,8 @@ class Occupancy:
     """
 
     __slots__ = (
-        "_moments_us", "down", "free", "layout", "masks", "now_us", "pool_free", "returned",
-        "touched", "type_free",
+        "_moments_us", "_sums", "down", "dropped", "free", "layout", "log", "masks", "now_us",
+        "pool_free", "returned", "touched", "type_free",
     )  # fmt: skip
 
     def __init__(self, layout: Layout) -> None:
@@ -145,6 +153,9 @@ class Occupancy:
         self.type_free = [0] * len(layout.problem.types)
         self.now_us = 0
         self._moments_us = [0] * len(pools)  # of all changes: how many, times when
+        self.log: list[list[int]] = [[] for _ in layout.problem.types]
+        self.dropped = [0] * len(layout.problem.types)
+        self._sums = FreeSlots(layout.problem)
         self.down: set[int] = set()
         self.touched: dict[int, None] = {}
         self.returned: list[int] = []
@@ -157,7 +168,7 @@ class Occupancy:
 
     def copy(self) -> Occupancy:
         """Return an independent copy sharing only the layout."""
-        twin = Occupancy.__new__(Occupancy)
+        twin = type(self).__new__(type(self))
         twin.layout = self.layout
         twin.free = self.free.copy()
         twin.masks = self.masks.copy()
@@ -165,6 +176,11 @@ class Occupancy:
         twin.type_free = self.type_free.copy()
         twin.now_us = self.now_us
         twin._moments_us = self._moments_us.copy()
+        for t in range(len(self.log)):
+            self._sums.correct(t, self.changed(t, self._sums.seen[t]), self.slots)
+        twin.log = [[] for _ in self.log]
+        twin.dropped = [0] * len(self.log)
+        twin._sums = self._sums.copy()
         twin.down = self.down.copy()
         twin.touched = {}
         twin.returned = []
@@ -244,6 +260,23 @@ class Occupancy:
         self.type_free[kind] += delta
         self._moments_us[pool] += delta * self.now_us
         self.touched[pool] = None
+        log = self.log[kind]
+        if len(log) >= _LOG:
+            self.dropped[kind] += len(log)
+            log.clear()
+        log.append(pool)
+
+    def version(self, type_index: int) -> int:
+        """Return how often free accelerators of a type have changed."""
+        return self.dropped[type_index] + len(self.log[type_index])
+
+    def changed(self, type_index: int, version: int) -> Iterable[int]:
+        """Return pools of the type, among them all that have changed since that version."""
+        since = version - self.dropped[type_index]
+        if since < 0:
+            return self.layout.type_pools[type_index]
+        log = self.log[type_index]
+        return dict.fromkeys(log[since:]) if since < len(log) else ()
 
     # --- search ------------------------------------------------------------------
 
@@ -278,16 +311,11 @@ class Occupancy:
         for group in mode.groups:
             if self.type_free[group.type_index] < group.count:
                 return False
-        layout, first = self.layout, mode.groups[0]
         if mode.level == 0:
-            return any(self.has_node(p, first.count) for p in layout.type_pools[first.type_index])
-        for entry in layout.domains_of.get((first.type_index, mode.level), ()):
-            if self._has_room(first, entry.pools) and all(
-                self._has_room(g, layout.pools_within(entry.domain, mode.level, g.type_index))
-                for g in mode.groups[1:]
-            ):
-                return True
-        return False
+            first = mode.groups[0]
+            pools = self.layout.type_pools[first.type_index]
+            return any(self.has_node(p, first.count) for p in pools)
+        return next(self._with_room(mode), None) is not None
 
     def find(
         self, mode: Mode, fit: Fit = "best", barred: Set[int] = frozenset()
@@ -344,54 +372,97 @@ class Occupancy:
         for group in mode.groups:
             if type_free[group.type_index] < group.count:
                 return None
-        first = mode.groups[0]
-        tightest: tuple[int, int] | None = None
-        chosen: list[tuple[int, ...]] = []
-        for entry in self.layout.domains_of.get((first.type_index, mode.level), ()):
-            pools = [entry.pools]
-            for group in mode.groups[1:]:
-                pools.append(self.layout.pools_within(entry.domain, mode.level, group.type_index))
+        layout, level = self.layout, mode.level
+        domains = self._with_room(mode, barred)
+        if fit == "first":
+            chosen = next(domains, None)
+        else:
+            free = [self._free_by_domain(g.type_index, 1) for g in mode.groups]
+            rooms = ((sum([some[d] for some in free]), d) for d in domains)
             if barred:
-                pools = [tuple(p for p in ps if p not in barred) for ps in pools]
-            if not all(map(self._has_room, mode.groups, pools)):
-                continue
-            room = sum([self.pool_free[p] for ps in pools for p in ps])
-            if tightest is None or (room, entry.domain) < tightest:
-                tightest, chosen = (room, entry.domain), pools
-            if fit == "first":
-                break
-        if tightest is None:
+                rooms = ((self._room(mode, d, barred), d) for d in domains)
+            chosen = min(rooms, default=(0, None))[1]
+        if chosen is None:
             return None
         taken: dict[int, int] = {}
-        for group, ps in zip(mode.groups, chosen, strict=True):
-            self._fill(group, ps, taken)
+        for group in mode.groups:
+            pools = layout.pools_within(chosen, level, group.type_index)
+            self._fill(group, _without(pools, barred), taken)
         nodes = tuple(sorted(taken))
         return Placement(nodes, tuple(taken[n] for n in nodes))
 
+    def has_free(self) -> bool:
+        """Return whether anything at all is free, be it a part of an accelerator."""
+        return any(self.type_free)
+
+    def free_parts(self, type_index: int) -> float:
+        """Return the free accelerators of a type, with the parts of those that are shared."""
+        return float(self.type_free[type_index])
+
+    def free_in_all(self, type_index: int) -> int:
+        """Return the free accelerators of a type, in whatever form."""
+        return self.type_free[type_index]
+
+    def suffices(self, mode: Mode) -> bool:
+        """Return whether as much is free as `mode` asks for, in whatever form."""
+        free = self.type_free
+        return all(free[g.type_index] >= g.count for g in mode.groups)
+
     def has_room(self, mode: Mode, domain: int) -> bool:
         """Return whether `domain` (of the mode's level) holds a legal placement of `mode`."""
-        for group in mode.groups:
-            pools = self.layout.pools_within(domain, mode.level, group.type_index)
-            if not pools or not self._has_room(group, pools):
-                return False
-        return True
+        return all(
+            self._domain_holds(group, mode.level, domain, self._free_by_domain(*_slot(group)))
+            for group in mode.groups
+        )
+
+    def _with_room(self, mode: Mode, barred: Set[int] = frozenset()) -> Iterator[int]:
+        """Yield the domains of the mode's level that hold it, in order."""
+        layout, level, groups = self.layout, mode.level, mode.groups
+        asks = [(g, g.count // g.per_node, self._free_by_domain(*_slot(g))) for g in groups]
+        for entry in layout.domains_of.get((groups[0].type_index, level), ()):
+            domain = entry.domain
+            for group, least, free in asks:
+                if free[domain] < least:
+                    break
+                if barred:
+                    pools = layout.pools_within(domain, level, group.type_index)
+                    if not self._has_room(group, _without(pools, barred)):
+                        break
+                elif not self._domain_holds(group, level, domain, free):
+                    break
+            else:
+                yield domain
+
+    def _free_by_domain(self, type_index: int, per_node: int) -> Sequence[int]:
+        """Return the free slots of a type by domain."""
+        sums, version = self._sums, self.dropped[type_index] + len(self.log[type_index])
+        if sums.seen[type_index] != version:
+            sums.correct(type_index, self.changed(type_index, sums.seen[type_index]), self.slots)
+            sums.seen[type_index] = version
+        return sums.of(type_index, per_node, self.layout.type_pools[type_index], self.slots)
+
+    def _domain_holds(self, group: Group, level: int, domain: int, free: Sequence[int]) -> bool:
+        whole, rest = divmod(group.count, group.per_node)
+        slots = free[domain]
+        if slots != whole or not rest:
+            return slots >= whole
+        # The remainder slot needs either a slot of its own or a node's leftover.
+        pools = self.layout.pools_within(domain, level, group.type_index)
+        return self._has_leftover(group, pools, rest)
+
+    def _room(self, mode: Mode, domain: int, barred: Set[int]) -> int:
+        within = (self.layout.pools_within(domain, mode.level, g.type_index) for g in mode.groups)
+        return sum(self.pool_free[p] for pools in within for p in _without(pools, barred))
 
     def _has_room(self, group: Group, pools: Sequence[int]) -> bool:
         whole, rest = divmod(group.count, group.per_node)
-        if not rest:
-            slots = 0
-            for p in pools:
-                slots += self.slots(p, group.per_node)
-                if slots >= whole:
-                    return True
-            return False
         slots = sum([self.slots(p, group.per_node) for p in pools])
-        # The remainder slot needs either a slot of its own or a node's leftover.
-        if slots > whole:
-            return True
-        return slots == whole and any(
-            free % group.per_node >= rest for p in pools for free, _ in self.by_free(p)
-        )
+        if slots != whole or not rest:
+            return slots >= whole
+        return self._has_leftover(group, pools, rest)
+
+    def _has_leftover(self, group: Group, pools: Sequence[int], rest: int) -> bool:
+        return any(free % group.per_node >= rest for p in pools for free, _ in self.by_free(p))
 
     def _fill(self, group: Group, pools: Sequence[int], taken: dict[int, int]) -> None:
         """Choose nodes for `group`, given that it has room, tightest pool and node first."""
@@ -436,3 +507,11 @@ class Occupancy:
                         break
         assert best is not None, "has_room said there is a place for the remainder"
         taken[best[1]] = taken.get(best[1], 0) + rest
+
+
+def _slot(group: Group) -> tuple[int, int]:
+    return group.type_index, group.per_node
+
+
+def _without(pools: tuple[int, ...], barred: Set[int]) -> tuple[int, ...]:
+    return tuple(p for p in pools if p not in barred) if barred else pools

@@ -11,9 +11,10 @@ from typing import Final
 
 import numpy as np
 
+from scheduler.core import units
 from scheduler.core.workload import FloatArray, IntArray
 
-WHOLE_MILLI: Final = 1000
+WHOLE_MILLI: Final = units.WHOLE_MILLI
 """One accelerator, in the unit of shares."""
 
 ANY_TYPE: Final = -1

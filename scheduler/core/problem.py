@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from scheduler.core.cluster import Cluster
+from scheduler.core.units import WHOLE_MILLI
 from scheduler.core.workload import Workload
 
 
@@ -107,6 +108,9 @@ class Mode:
         Needed on each accelerator (0: unknown).
     straggler : float
         Share of held time lost to waiting for slower members of a mixed gang.
+    share_milli : int
+        Thousandths of its one accelerator that it takes; 1000: its accelerators whole. A share
+        draws `power_w` and takes `memory_bytes` of the accelerator's memory.
     """
 
     groups: tuple[Group, ...]
@@ -116,11 +120,17 @@ class Mode:
     power_w: float
     memory_bytes: float = 0.0
     straggler: float = 0.0
+    share_milli: int = WHOLE_MILLI
 
     @property
     def count(self) -> int:
-        """Accelerators in the gang."""
+        """Accelerators in the gang; one for a share of one."""
         return sum(g.count for g in self.groups)
+
+    @property
+    def size(self) -> float:
+        """Accelerators that it takes in all, a share of one as a fraction."""
+        return self.count * self.share_milli / WHOLE_MILLI
 
     @property
     def type_index(self) -> int:
@@ -170,6 +180,11 @@ class Problem:
         values[self.__slots__.index("refusals")] = dict(self.refusals)
         return (type(self), tuple(values))
 
+    @property
+    def shares(self) -> bool:
+        """Whether any class of jobs asks for a share of an accelerator."""
+        return any(c.share_milli < WHOLE_MILLI for c in self.workload.classes)
+
     def capacity(self) -> tuple[int, ...]:
         """Return accelerators per type, shape (types,)."""
         total = [0] * len(self.types)
@@ -181,8 +196,8 @@ class Problem:
 def fleet_rates(problem: Problem) -> tuple[float, ...]:
     """Return, by class, the work per second of the whole fleet on jobs of that class.
 
-    That is, over types, capacity times the best rate per accelerator; infinite for a class
-    without modes.
+    That is, over types, capacity times the best rate per accelerator (of a share: over what it
+    takes); infinite for a class without modes.
     """
     capacity = problem.capacity()
     rates = []
@@ -191,6 +206,6 @@ def fleet_rates(problem: Problem) -> tuple[float, ...]:
         for mode in modes:
             for group in mode.groups:
                 t = group.type_index
-                best[t] = max(best[t], mode.rate / mode.count)
+                best[t] = max(best[t], mode.rate / mode.size)
         rates.append(math.fsum(b * c for b, c in zip(best, capacity, strict=True)) or math.inf)
     return tuple(rates)

@@ -12,6 +12,7 @@ from typing import overload
 import numpy as np
 
 from scheduler.core.ledger import Ledger
+from scheduler.core.units import WHOLE_MILLI
 from scheduler.core.workload import FloatArray, IntArray
 
 
@@ -38,6 +39,41 @@ class Placement:
 
     nodes: tuple[int, ...]
     counts: tuple[int, ...]
+
+    @property
+    def device(self) -> int:
+        """Which accelerator of its node it shares; -1: it holds its accelerators whole."""
+        return -1
+
+    @property
+    def share_milli(self) -> int:
+        """Thousandths of each accelerator that it holds."""
+        return WHOLE_MILLI
+
+    @property
+    def memory_bytes(self) -> int:
+        """Device memory that it takes beside others; 0: it has it all."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class SharePlacement(Placement):
+    """A share of one accelerator; `nodes` and `counts` name one node and one accelerator.
+
+    Parameters
+    ----------
+    device : int
+        Which of the node's shared accelerators, a number below the node's size that stays the
+        same from the first sharer to the last.
+    share_milli : int
+        Thousandths of it, from 1 to 999.
+    memory_bytes : int
+        Of its memory.
+    """
+
+    device: int = field()
+    share_milli: int = field()
+    memory_bytes: int = field()
 
 
 @dataclass(frozen=True, slots=True)

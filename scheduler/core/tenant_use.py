@@ -16,7 +16,7 @@ import numpy as np
 
 from scheduler.core.problem import Problem
 from scheduler.core.run import AllocationColumns, Run
-from scheduler.core.units import US_PER_S
+from scheduler.core.units import US_PER_S, WHOLE_MILLI
 from scheduler.core.workload import FloatArray
 
 
@@ -84,7 +84,7 @@ def _of_jobs(problem: Problem, run: Run) -> FloatArray:
         for mode in modes:
             row = [0.0] * kinds
             for group in mode.groups:
-                row[group.type_index] += group.count
+                row[group.type_index] += group.count * mode.share_milli / WHOLE_MILLI
             count = mode.count
             need.append([*row, job_class.cpus * count, job_class.host_memory_bytes * count])
     held = run.allocations

@@ -17,6 +17,8 @@ HOUR_S: Final = 3600.0
 DAY_S: Final = 86400.0
 GIB: Final = 2**30
 GB: Final = 10**9
+WHOLE_MILLI: Final = 1000
+"""One accelerator, in the unit of shares."""
 
 
 def us_from_s(seconds: float) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.core.model import Model
+from scheduler.core.units import WHOLE_MILLI
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -111,6 +112,11 @@ class JobClass:
         Level at which no two running jobs of the group share a domain.
     near : str or None
         Level at which it must share the domain of the group's running jobs, if there are any.
+    share_milli : int
+        Below 1000: its jobs take so many thousandths of one accelerator (`gang` is 1) and may
+        share it with others as long as they sum to at most 1000 and their memory fits. A share
+        takes as much of the memory, or `memory_bytes` where that is given. `cpus` and
+        `host_memory_bytes` are what the job takes, however small its share.
     """
 
     name: str
@@ -132,6 +138,7 @@ class JobClass:
     group: str = ""
     apart: str | None = None
     near: str | None = None
+    share_milli: int = WHOLE_MILLI
 
 
 @dataclass(frozen=True, slots=True)

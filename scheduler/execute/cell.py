@@ -103,7 +103,7 @@ def result_of(problem: Problem, cell: Cell, settings: Settings, run: Run) -> Rep
         run.horizon_us,
         metrics_of(problem, run),
         run.ledger,
-        bounds_of(problem, run.actual_work, sorted(run.finished_us), settings.bound),
+        bounds_of(problem, run, settings.bound),
         tuple(verify_run(problem, run)) if settings.verify else (),
         run if settings.keep_run else None,
     )

@@ -9,10 +9,13 @@ Columns (JSON Lines: fields), each at most once; the unit is in the name:
 ``class``
     a class of the workload file, or, where the file stands alone, leave it out and give
 ``gang``
-    accelerators; several permitted counts are joined by ``|``
+    accelerators; several permitted counts are joined by ``|``; or a share of one accelerator
+    that others may have the rest of, from 0.001 to 0.999 in thousandths, by itself
 ``accelerators``, ``reference``, ``memory_gib``, ``preemptible``
     of such a job without class: permitted types joined by ``|``, the type that the run time
-    was recorded on, least device memory, ``true`` or ``false``
+    was recorded on, least device memory (of a share: what it takes), ``true`` or ``false``
+``cpus``, ``host_memory_gib``
+    of such a job, optional: what each of its accelerators, or its share, takes of its node
 ``run_time_s`` or ``work``
     seconds for classes that know only a run time; tokens, samples or steps for the others
 ``estimate_s``, ``deadline_s``, ``weight``, ``tenant``
@@ -30,11 +33,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
 from scheduler.core.errors import InputError, nearest_name
-from scheduler.core.units import GIB
+from scheduler.core.units import GIB, WHOLE_MILLI
 from scheduler.core.workload import JobClass, RunTimePhysics
 from scheduler.io.job_columns import JobColumns
 from scheduler.io.json_text import parse_json
@@ -43,10 +47,15 @@ from scheduler.io.rows import LONGEST_S, RowFaults, check_width, read_lines, rea
 JOB_FIELDS: Final = (
     *("id", "class", "release_s", "run_time_s", "work", "estimate_s", "weight", "deadline_s"),
     *("tenant", "gang", "accelerators", "reference", "memory_gib", "preemptible"),
-    *("priority", "limit_s", "after", "array", "at_once"),
+    *("priority", "limit_s", "after", "array", "at_once", "cpus", "host_memory_gib"),
 )
-CLASS_FIELDS: Final = ("gang", "accelerators", "reference", "memory_gib", "preemptible")
+CLASS_FIELDS: Final = (
+    *("gang", "accelerators", "reference", "memory_gib", "preemptible"),
+    *("cpus", "host_memory_gib"),
+)
 GANG_CAP: Final = 1_000_000
+SHARES: Final = "0.001 to 0.999, in steps of 0.001"
+SHARE_ALONE: Final = "the share alone, or whole numbers"
 PRIORITY_CAP: Final = 1_000_000_000
 _NAME_LENGTH: Final = 200
 
@@ -238,7 +247,10 @@ class JobsTable:
     def _make_class(self, faults: RowFaults, line: int, row: Mapping[str, str]) -> JobClass | None:
         before = len(faults.faults)
         parts = row.get("gang", "").split("|")
-        gang = [faults.whole(line, "gang", part.strip(), high=GANG_CAP) for part in parts]
+        share_milli = share_of_one(parts[0]) if len(parts) == 1 else WHOLE_MILLI
+        gang = [1]
+        if share_milli == WHOLE_MILLI:
+            gang = [self._gang_size(faults, line, part.strip()) for part in parts]
         types = [
             self._type(faults, line, "accelerators", part.strip())
             for part in row.get("accelerators", "").split("|")
@@ -248,6 +260,9 @@ class JobsTable:
         if reference:
             reference = self._type(faults, line, "reference", reference)
         memory = faults.number(line, "memory_gib", row.get("memory_gib", ""), blank=0.0)
+        cpus = faults.number(line, "cpus", row.get("cpus", ""), blank=0.0)
+        host = row.get("host_memory_gib", "")
+        host_gib = faults.number(line, "host_memory_gib", host, blank=0.0)
         preemptible = row.get("preemptible") or "true"
         if preemptible not in ("true", "false"):
             faults.add(line, "preemptible", "neither true nor false", preemptible, "true or false")
@@ -257,6 +272,8 @@ class JobsTable:
         words += [f"on-{reference}"] if reference else []
         words += [f"{memory:g}GiB"] if memory else []
         words += ["rigid"] if preemptible == "false" else []
+        words += [f"{cpus:g}cpus"] if cpus else []
+        words += [f"{host_gib:g}GiB-host"] if host_gib else []
         return JobClass(
             name="-".join(words),
             physics=RunTimePhysics(reference),
@@ -264,7 +281,19 @@ class JobsTable:
             accelerators=tuple(types) or None,
             memory_bytes=memory * GIB,
             preemptible=preemptible == "true",
+            cpus=cpus,
+            host_memory_bytes=host_gib * GIB,
+            share_milli=share_milli,
         )
+
+    def _gang_size(self, faults: RowFaults, line: int, written: str) -> int:
+        if share_of_one(written) < WHOLE_MILLI:
+            faults.add(line, "gang", "a share beside other gang sizes", written, SHARE_ALONE)
+            return 0
+        if _is_below_one(written):
+            faults.add(line, "gang", "not a share in thousandths", written, SHARES)
+            return 0
+        return faults.whole(line, "gang", written, high=GANG_CAP)
 
     def _type(self, faults: RowFaults, line: int, column: str, written: str) -> str:
         found = self.types.get(written.casefold())
@@ -273,6 +302,23 @@ class JobsTable:
             faults.add(line, column, "unknown accelerator type", written, "", near)
             return written
         return found
+
+
+def share_of_one(written: object) -> int:
+    """Return the thousandths of an accelerator that a gang size means; 1000: no share of one."""
+    try:
+        value = Decimal(str(written).strip())
+    except InvalidOperation:
+        return WHOLE_MILLI
+    milli = value * WHOLE_MILLI if value.is_finite() and 0 < value < 1 else Decimal(WHOLE_MILLI)
+    return int(milli) if milli == milli.to_integral_value() else WHOLE_MILLI
+
+
+def _is_below_one(written: str) -> bool:
+    try:
+        return 0 < float(written) < 1
+    except ValueError:
+        return False
 
 
 def read_records(

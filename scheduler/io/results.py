@@ -23,6 +23,7 @@ from scheduler.core.run import (
     ReplicaAllocation,
     Run,
     Schedule,
+    SharePlacement,
     Status,
 )
 from scheduler.io.atomic_files import write_json
@@ -35,6 +36,7 @@ _JOB_COLUMNS: Final = ("job", "mode", "start_us", "end_us", "overhead_us")
 _WORK_COLUMNS: Final = ("work", "lost_work")
 _REPLICA_COLUMNS: Final = ("service", "mode", "start_us", "end_us", "overhead_us")
 _DOWN_COLUMNS: Final = ("node", "start_us", "end_us")
+_SHARE_COLUMNS: Final = ("device", "share_milli", "memory_bytes")
 _CRASH_COLUMNS: Final = ("job", "at_us", "node")
 _CAUSES: Final = ("down", "accelerator", "drain")
 _INT64: Final = 2**63
@@ -222,7 +224,16 @@ def _places_out(rows: Iterable[Allocation | ReplicaAllocation]) -> dict[str, lis
 
 def _allocations_out(rows: Sequence[Allocation]) -> dict[str, Any]:
     work = {c: [float_out(getattr(row, c)) for row in rows] for c in _WORK_COLUMNS}
-    return _columns_out(rows, _JOB_COLUMNS) | work | _places_out(rows)
+    return _columns_out(rows, _JOB_COLUMNS) | work | _places_out(rows) | _shares_out(rows)
+
+
+def _shares_out(rows: Sequence[Allocation]) -> dict[str, list[int]]:
+    """Return what holds shares of accelerators, by position; nothing where nothing does."""
+    some = [(i, row.placement) for i, row in enumerate(rows) if row.placement.device >= 0]
+    if not some:
+        return {}
+    columns = {c: [int(getattr(place, c)) for _, place in some] for c in _SHARE_COLUMNS}
+    return {"sharer": [i for i, _ in some]} | columns
 
 
 # --- in -----------------------------------------------------------------------------------
@@ -355,12 +366,32 @@ def _allocations_in(read: Reader) -> tuple[Allocation, ...]:
     work = [read.numbers(f"allocations.{c}") for c in _WORK_COLUMNS]
     places = read.places("allocations")
     read.same_length("allocations", rows, places, *work)
+    _share_out(read, places)
     return tuple(
         Allocation(job, mode, start, end, overhead, done, lost, place)
         for (job, mode, start, end, overhead), done, lost, place in zip(
             rows, *work, places, strict=False
         )
     )
+
+
+def _share_out(read: Reader, places: list[Placement]) -> None:
+    """Put what holds shares of accelerators in the place of what does not."""
+    group = read.data.get("allocations")
+    if not isinstance(group, dict) or "sharer" not in group:
+        return  # all hold accelerators whole
+    rows = read.columns("allocations", ("sharer", *_SHARE_COLUMNS))
+    for at, device, share_milli, memory_bytes in rows:
+        if 0 <= at < len(places) and device >= 0:
+            place = places[at]
+            places[at] = SharePlacement(
+                place.nodes, place.counts, device, share_milli, memory_bytes
+            )
+        else:
+            fault = Fault(
+                "not a position of an allocation", read.file, "allocations.sharer", f"{at}"
+            )
+            read.faults.append(fault)
 
 
 def _downs_in(read: Reader) -> tuple[Down, ...]:

@@ -17,8 +17,8 @@ from typing import Final
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.slurm import SlurmPartition, SlurmSettings
 from scheduler.io.rows import LONGEST_S, RowFaults, check_width, read_lines, read_table
+from scheduler.io.slurm_settings import MINUTE_S, not_played, settings_of
 
-MINUTE_S: Final = 60.0
 _PAIR: Final = re.compile(r"""([A-Za-z_]+)\s*=\s*("[^"]*"|\S+)""")
 _RANGE: Final = re.compile(r"^(?P<head>.*?)\[(?P<inside>[^\]]*)\](?P<tail>.*)$")
 _GPU: Final = re.compile(r"gpu(?::(?P<type>[A-Za-z0-9_.\-]+))?:(?P<count>\d+)")
@@ -52,11 +52,14 @@ class SlurmSite:
         Nodes of each leaf switch; all nodes in one where no topology is given.
     settings : SlurmSettings
         How it schedules; `partitions` in file order.
+    not_played : tuple of str
+        Settings that a real Slurm heeds and our policy does not, as they stand in the file.
     """
 
     nodes: tuple[SlurmNode, ...]
     leaves: tuple[tuple[int, ...], ...]
     settings: SlurmSettings
+    not_played: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +133,12 @@ def read_site(folder: Path) -> SlurmSite:
     index = {node.name: n for n, node in enumerate(nodes)}
     switches = folder / "topology.conf"
     leaves = _leaves(switches, index) if switches.exists() else ()
-    partitions = tuple(_partitions(lines, index, options))
+    partitions = tuple(_partitions(path, lines, index, options))
     return SlurmSite(
         nodes,
         leaves or (tuple(range(len(nodes))),),
-        _settings(path, options, partitions, sum(n.cpus for n in nodes) / len(nodes)),
+        settings_of(path, options, partitions, sum(n.cpus for n in nodes) / len(nodes)),
+        not_played(options, lines),
     )
 
 
@@ -239,9 +243,10 @@ def _leaves(path: Path, index: Mapping[str, int]) -> tuple[tuple[int, ...], ...]
 
 
 def _partitions(
-    lines: list[dict[str, str]], index: Mapping[str, int], options: Mapping[str, str]
+    path: Path, lines: list[dict[str, str]], index: Mapping[str, int], options: Mapping[str, str]
 ) -> Iterator[SlurmPartition]:
     rows = [line for line in lines if "partitionname" in line]
+    sets = {line["nodeset"]: line.get("nodes", "") for line in lines if "nodeset" in line}
     default: dict[str, str] = {}
     most = max([float(r.get("priorityjobfactor", 1)) for r in rows], default=1.0) or 1.0
     for line in rows:
@@ -250,7 +255,8 @@ def _partitions(
             continue
         row = {**default, **line}
         hosts = row.get("nodes", "ALL")
-        names = list(index) if hosts.casefold() == "all" else expand(hosts)
+        parts = [sets.get(part, part) for part in _split(hosts)]
+        names = list(index) if hosts.casefold() == "all" else _hosts(path, ",".join(parts))
         mode = row.get("preemptmode", options.get("preemptmode", "off")).casefold()
         yield SlurmPartition(
             row["partitionname"],
@@ -259,43 +265,6 @@ def _partitions(
             float(row.get("priorityjobfactor", 1)) / most,
             "requeue" in mode,
         )
-
-
-def _settings(
-    path: Path,
-    options: Mapping[str, str],
-    partitions: tuple[SlurmPartition, ...],
-    cpus_per_node: float,
-) -> SlurmSettings:
-    stated = options.get("schedulerparameters", "")
-    parameters = dict(p.partition("=")[::2] for p in stated.split(",") if p)
-    usual = SlurmSettings()
-
-    def of(name: str, default: float, unit: float = 1.0) -> float:
-        return _number(path, name, parameters[name]) * unit if name in parameters else default
-
-    def option(name: str, default: float) -> float:
-        return _number(path, name, options[name]) if name in options else default
-
-    return SlurmSettings(
-        backfills=options.get("schedulertype", "sched/backfill").casefold() == "sched/backfill",
-        cycle_s=of("sched_interval", usual.cycle_s),
-        submit_delay_s=of("batch_sched_delay", usual.submit_delay_s),
-        backfill_interval_s=of("bf_interval", usual.backfill_interval_s),
-        window_s=of("bf_window", usual.window_s, MINUTE_S),
-        resolution_s=of("bf_resolution", usual.resolution_s),
-        most_jobs=int(of("bf_max_job_test", usual.most_jobs)),
-        multifactor="multifactor" in options.get("prioritytype", "priority/multifactor"),
-        age_weight=option("priorityweightage", 0.0),
-        size_weight=option("priorityweightjobsize", 0.0),
-        partition_weight=option("priorityweightpartition", 0.0),
-        most_age_s=_duration_s(path, options.get("prioritymaxage", "7-0")),
-        favours_small=options.get("priorityfavorsmall", "no").casefold() == "yes",
-        preempts=options.get("preempttype", "").casefold() == "preempt/partition_prio"
-        and any(p.requeues for p in partitions),
-        partitions=partitions,
-        cpus_per_node=cpus_per_node,
-    )
 
 
 def _jobs(path: Path, site: SlurmSite) -> Iterator[SlurmJob]:
@@ -367,27 +336,6 @@ def _records(
             yield line, dict(zip(header, cells, strict=True))
 
 
-def _duration_s(path: Path, text: str) -> float:
-    """Return seconds of Slurm's ``days-hours:minutes:seconds``, ``hours:minutes`` or minutes."""
-    days, dash, rest = text.partition("-")
-    if not dash:
-        days, rest = "0", text
-    parts = rest.split(":")
-    if not (days.isdigit() and all(p.isdigit() for p in parts) and len(parts) <= 3):
-        allowed = "minutes, hours:minutes:seconds or days-hours:minutes:seconds"
-        raise InputError([Fault("not a duration", str(path), "PriorityMaxAge", text, allowed)])
-    values = [int(p) for p in parts]
-    if dash:
-        hours, minutes, seconds = (*values, 0, 0)[:3]
-    elif len(values) == 1:
-        hours, minutes, seconds = 0, values[0], 0
-    elif len(values) == 2:
-        hours, (minutes, seconds) = 0, values
-    else:
-        hours, minutes, seconds = values
-    return ((int(days) * 24 + hours) * 60 + minutes) * MINUTE_S + seconds
-
-
 def _hosts(path: Path, text: str) -> list[str]:
     try:
         return expand(text)
@@ -399,11 +347,3 @@ def _whole(path: Path, name: str, text: str) -> int:
     if not text.isdigit():
         raise InputError([Fault("not a whole number", str(path), name, text)])
     return int(text)
-
-
-def _number(path: Path, name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise InputError([Fault("not a number", str(path), name, text)]) from None
-    return value

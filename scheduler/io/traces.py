@@ -10,7 +10,7 @@ from typing import Final
 
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.workload import JobClass, Workload
-from scheduler.io import catalogue, gavel, philly
+from scheduler.io import catalogue, gavel, openb_jobs, philly
 from scheduler.io.job_columns import JobColumns
 from scheduler.io.jobs_table import JOB_FIELDS, JobsTable
 from scheduler.io.rows import read_lines
@@ -168,6 +168,14 @@ TRACE_FORMATS: Final[Mapping[str, TraceFormat]] = MappingProxyType(
                 "MIT",
                 _is_gavel,
                 gavel.read_gavel,
+            ),
+            TraceFormat(
+                "openb",
+                "CSV with cpu_milli, memory_mib, num_gpu, gpu_milli and times (Alibaba, 2023)",
+                "https://github.com/alibaba/clusterdata (cluster-trace-gpu-v2023)",
+                "Apache-2.0",
+                _has_columns(*openb_jobs.COLUMNS),
+                openb_jobs.read_openb_jobs,
             ),
             TraceFormat(
                 "jobs",

@@ -24,11 +24,12 @@ A workload file is YAML. Lengths of time, sizes and rates carry their unit (``30
         model: {name: llama-3-70b, precision: bf16, sequence_length: 4096, global_batch: 512}
         # profile: {table: lab, job_type: resnet}
         # run_time: {reference: A100-80GB-SXM}   # or {}: holds on every permitted type
-        gang: [32, 64]         # or one number; everything below is optional
+        gang: [32, 64]         # or one number, or a share of one accelerator: 0.25, of which others
+                               # may have the rest; everything below is optional
         accelerators: [H100-SXM, A800-80GB-SXM]
         precision: bf16
         stacks: [cuda]
-        memory: 40 GiB
+        memory: 40 GiB         # on each accelerator; of a share: what it takes (default: its part)
         max_level: pod
         preemptible: true
         restart: 2 min
@@ -36,7 +37,7 @@ A workload file is YAML. Lengths of time, sizes and rates carry their unit (``30
         mixed_types: 2         # accelerator types one gang may mix (1: none); needs a model
         saves_state: true      # false: preemption loses what a failure would, as a requeue does
         labels: {region: eu}   # every node of a gang must carry them
-        cpus: 12               # of its node, with each accelerator; likewise
+        cpus: 12               # of its node, with each accelerator, or with a share; likewise
         host_memory: 200 GiB
         group: redundant       # whom apart and near speak of; default: jobs of this class
         apart: leaf            # no two running jobs of the group share one

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Final, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from scheduler.core.model import ModelKind
+from scheduler.core.units import WHOLE_MILLI
 from scheduler.io import catalogue
-from scheduler.io.jobs_table import GANG_CAP, PRIORITY_CAP
+from scheduler.io.jobs_table import GANG_CAP, PRIORITY_CAP, SHARE_ALONE, SHARES, share_of_one
 from scheduler.io.quantities import BYTES, TIME, Span
 from scheduler.io.rows import LONGEST_S
 from scheduler.io.schema import (
@@ -54,7 +56,7 @@ _Type = Annotated[str, reference("accelerators", "accelerator type")]
 _Types = list[_Type]
 _Copies = Annotated[int, count(1, 1_000_000)]
 _GangSize = Annotated[int, count(1, GANG_CAP)]
-_Gang = Annotated[list[_GangSize], one_or_more(), Field(min_length=1, max_length=100)]
+_Replica = Annotated[list[_GangSize], one_or_more(), Field(min_length=1, max_length=100)]
 _Priority = Annotated[int, count(-PRIORITY_CAP, PRIORITY_CAP)]
 _Precision = Annotated[str, choice(*catalogue.PRECISIONS)]
 
@@ -68,6 +70,30 @@ def _borrow(value: object) -> int | None:
 
 
 _Borrow = Annotated[int | None, BeforeValidator(_borrow)]
+
+
+def _size_milli(value: object) -> int:
+    """Return a gang size in thousandths of an accelerator."""
+    allowed = f"a whole number from 1 to {GANG_CAP}, or a share of one: {SHARES}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise refuse("not a number of accelerators", allowed)
+    share_milli = share_of_one(value)
+    if share_milli < WHOLE_MILLI:
+        return share_milli
+    if 0 < value < 1:
+        raise refuse("not a share in thousandths", SHARES)
+    if not math.isfinite(value) or value != int(value):
+        raise refuse("not a whole number", allowed)
+    if not 1 <= value <= GANG_CAP:
+        raise refuse("out of range", allowed)
+    return int(value) * WHOLE_MILLI
+
+
+_Gang = Annotated[
+    list[Annotated[int, BeforeValidator(_size_milli)]],
+    one_or_more(),
+    Field(min_length=1, max_length=100),
+]
 
 
 def _length(value: object) -> tuple[float, float, float]:
@@ -215,6 +241,11 @@ class ClassSection(Section):
             raise refuse("not one kind of physics", "exactly one of model, profile, run_time")
         if self.mixed_types > 1 and self.model is None:
             raise refuse("only classes with a model may mix types", "mixed_types: 1")
+        if min(self.gang) < WHOLE_MILLI:
+            if len(set(self.gang)) > 1:
+                raise refuse("a share beside other gang sizes", SHARE_ALONE)
+            if self.mixed_types > 1:
+                raise refuse("a share of one accelerator cannot mix types", "mixed_types: 1")
         return self
 
 
@@ -268,7 +299,7 @@ class ServiceSection(Section):
     name: _Name
     model: ModelSection | None = None
     profile: ProfileSection | None = None
-    replica: _Gang
+    replica: _Replica
     demand: Any
     min_replicas: Annotated[int, count(0)] = 1
     load: _Time = 60.0

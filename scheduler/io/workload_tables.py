@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scheduler.core.errors import nearest_name
 from scheduler.core.model import Model
+from scheduler.core.units import WHOLE_MILLI
 from scheduler.core.workload import (
     JobClass,
     ModelPhysics,
@@ -167,7 +168,7 @@ class Tables:
         return JobClass(
             name=section.name,
             physics=physics,
-            gang=tuple(sorted(set(section.gang))),
+            gang=tuple(max(1, milli // WHOLE_MILLI) for milli in sorted(set(section.gang))),
             accelerators=optional(section.accelerators),
             precision=section.precision,
             stacks=optional(section.stacks),
@@ -184,6 +185,7 @@ class Tables:
             group=section.group,
             apart=section.apart,
             near=section.near,
+            share_milli=min(WHOLE_MILLI, *section.gang),
         )
 
 

@@ -71,5 +71,5 @@ def _fleet_rate(modes: tuple[Mode, ...], capacity: tuple[int, ...]) -> float:
     for mode in modes:
         if len(mode.groups) == 1:
             t = mode.type_index
-            best[t] = max(best.get(t, 0.0), mode.rate / mode.count)
+            best[t] = max(best.get(t, 0.0), mode.rate / mode.size)
     return math.fsum(capacity[t] * rate for t, rate in best.items())

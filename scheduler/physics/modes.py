@@ -9,6 +9,7 @@ they differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from scheduler.core.cluster import AcceleratorType
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.model import Model
 from scheduler.core.problem import Mode
-from scheduler.core.units import GIB
+from scheduler.core.units import GIB, WHOLE_MILLI
 from scheduler.core.workload import (
     FloatArray,
     IntArray,
@@ -33,6 +34,7 @@ from scheduler.physics.power import UNSTATED_BUSY, draw_w
 from scheduler.physics.profiles import ProfileTable
 from scheduler.physics.recorded import RecordedRates
 from scheduler.physics.shapes import Curve, Rates, Shapes, modes_of, shapes_of
+from scheduler.physics.share_modes import shares_of
 from scheduler.physics.speed import sustained_flops
 from scheduler.physics.spreads import Floor
 from scheduler.physics.training import training_job
@@ -83,6 +85,9 @@ class ModeBuilder:
         InputError
             It names a model, table or reference type that does not exist.
         """
+        if job_class.share_milli < WHOLE_MILLI:
+            whole = replace(job_class, share_milli=WHOLE_MILLI)
+            return shares_of(job_class, self._floor.types, *self.of_class(whole, max_level))
         permitted, refusals = self._fitting_types(job_class)
         if not permitted:
             return (), refusals

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from scheduler.core.problem import Group, Mode
+from scheduler.core.units import WHOLE_MILLI
 from scheduler.core.workload import FloatArray, IntArray
 from scheduler.physics.bandwidth import BoolArray
 from scheduler.physics.spreads import Floor, Spread, legal_wherever
@@ -166,6 +167,7 @@ def modes_of(shapes: Shapes, rates: Rates, max_level: int) -> tuple[tuple[Mode, 
         power_w=rates.power_w[order].tolist(),
         memory_bytes=rates.memory_bytes[order].tolist(),
         straggler=[0.0] * len(order),
+        share_milli=[WHOLE_MILLI] * len(order),
     )
     return modes, kept
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import entry_points
+from typing import Final
 
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.policies import own
@@ -80,21 +81,28 @@ _BUILT_IN: dict[str, tuple[str, str]] = {
         "srtf beside services on the one type that is cheapest per request",
     ),
     "optimizer": (
-        "scheduler.policies.optimizer:Optimizer",
+        "scheduler.policies.learned:optimizer",
         "exact CP-SAT placement rounds: starts, preempts and moves for mean JCT",
     ),
 }
 
 _GROUP = "fleetfit.policies"
 
+LEARNED: Final = "+learned"
+"""End of the name of a policy that is told what the run has taught of run times."""
+
 
 def known(name: str) -> bool:
     """Return whether `make` knows the name: a policy's, or a composed one's."""
+    name = name.removesuffix(LEARNED)
     return name in names() or ("+" in name and _composed(name) is not None)
 
 
 def nearest(name: str) -> str:
     """Return the known name nearest to an unknown one, ``""`` when none is close."""
+    if name.endswith(LEARNED):
+        found = nearest(name.removesuffix(LEARNED))
+        return found and found + LEARNED
     if "+" in name:
         from scheduler.policies import ordered
 
@@ -127,6 +135,7 @@ def describe() -> dict[str, str]:
 
 def origin(name: str) -> str:
     """Return which distribution, and which version of it, a policy comes from."""
+    name = name.removesuffix(LEARNED)
     if own.in_file(name):
         return own.origin(name)
     if name not in _BUILT_IN:
@@ -139,11 +148,18 @@ def origin(name: str) -> str:
 def make(name: str) -> Policy:
     """Return a fresh instance of the policy `name`.
 
+    With ``+learned`` at its end it goes by run times learnt in the run
+    (`scheduler.policies.prediction`).
+
     Raises
     ------
     InputError
         If no policy has that name, or the file that it names holds none.
     """
+    if name.endswith(LEARNED):
+        from scheduler.policies.learned import learned
+
+        return learned(make(name.removesuffix(LEARNED)))
     if own.in_file(name):
         mine: Policy = own.load(name)
         return mine
@@ -164,7 +180,8 @@ def make(name: str) -> Policy:
                 "unknown policy",
                 file="--policy",
                 value=name,
-                allowed=f"{', '.join(names())}, ORDER+ADMISSION+PLACEMENT, or FILE.py:CLASS",
+                allowed=f"{', '.join(names())}, ORDER+ADMISSION+PLACEMENT, or FILE.py:CLASS;"
+                f" each with {LEARNED} after it or without",
                 nearest=nearest(name),
             )
         ]

@@ -44,7 +44,7 @@ class AlloX:
     def decide(self, view: View) -> None:
         """Match the jobs that wait; start those whose turn it is."""
         self._services.provision(view)
-        if not view.waiting or not any(view.occupancy.type_free):
+        if not view.waiting or not view.occupancy.has_free():
             return
         if self._table is None:
             self._table = TypeModes(view.problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from scheduler.policies.view import View
 
@@ -27,8 +28,8 @@ class ClassQueues:
         self._queues: dict[int, list[tuple[float, int]]] = {}
 
     def update(self, view: View) -> None:
-        """Take in the jobs that joined since the last decision."""
-        for job in view.joined:
+        """Take in the jobs that joined, and those whose key changed, since the last decision."""
+        for job in chain(view.joined, view.changed) if view.changed else view.joined:
             if job not in view.waiting:
                 continue
             entry = (self._key(view, job), job)

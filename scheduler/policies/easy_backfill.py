@@ -33,7 +33,7 @@ class EasyBackfill:
         if view.joined:
             self._queue.update(view)
         head = self._queue.start_head(view)
-        if head is None or len(self._queue.jobs) < 2 or not any(view.occupancy.type_free):
+        if head is None or len(self._queue.jobs) < 2 or not view.occupancy.has_free():
             return
         shadow_us, then = reserve_head(view, head)
         self._backfill(view, shadow_us, then)
@@ -56,7 +56,7 @@ class EasyBackfill:
                 then.take(placement)
             view.start(job, mode, placement)
             passed.add(job)
-            if not any(view.occupancy.type_free):
+            if not view.occupancy.has_free():
                 break
         if passed:
             self._queue.jobs = type(self._queue.jobs)(

@@ -73,10 +73,7 @@ class Hadar:
     def _choose(self, view: View) -> dict[int, int]:
         """Return the mode of each job that runs in this round."""
         held = [job for job in view.running if view.preemptible(job)]
-        free = list(view.occupancy.type_free)
-        for job in held:
-            for group in view.modes(job)[view.running[job].mode].groups:
-                free[group.type_index] += group.count
+        free = view.free_without(held)
         options: list[Option] = []
         for job in sorted([*view.waiting, *held]):
             whole_s = self._whole_s.setdefault(job, view.remaining_s(job))

@@ -35,7 +35,7 @@ class BestEffortFifo:
         failed: set[int] = set()
         admitted: set[int] = set()
         for job in islice(self._queue.jobs, DEPTH):
-            if not any(view.occupancy.type_free):
+            if not view.occupancy.has_free():
                 break
             want = view.want_of(job)
             if want in failed:

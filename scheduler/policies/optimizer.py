@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import math
+from collections.abc import Callable
 from itertools import islice
 
 from scheduler.core.problem import Mode, fleet_rates
@@ -10,6 +12,8 @@ from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.policies.autoscale import Autoscale
 from scheduler.policies.class_queues import ClassQueues
 from scheduler.policies.guarded_round import GuardedRound
+from scheduler.policies.openings import Openings
+from scheduler.policies.portfolio import Portfolio
 from scheduler.policies.round_log import RoundLog
 from scheduler.policies.view import View
 from scheduler.solver.greedy_round import greedy_round
@@ -24,6 +28,10 @@ ROUND_S = 60.0
 
 GAP_TOLERANCE = 0.02
 """A greedy round within this of the price bound is taken without the exact model."""
+
+HINTED = 1e-6
+"""Where the gap is wider, the round of shortest remaining time first is tried as well, so that
+no round is worth less than that baseline's."""
 
 EXACT_TIME = 0.05
 """Deterministic time limit of one exact round."""
@@ -76,10 +84,25 @@ class Optimizer:
     total worth under the exact placement rules and reports its bound. Where quotas, labels,
     reservations, hosts or neighbours limit who may start where, it goes by worth per
     accelerator instead (`scheduler.policies.guarded_round`).
+
+    Baselines of the same information are rehearsed beside this rule on the jobs known; while
+    one of them promises to be better by a margin, it acts (`scheduler.policies.portfolio`).
+
+    Parameters
+    ----------
+    has_floor : bool
+        Whether baselines are rehearsed.
+    looks_ahead : bool
+        Whether long jobs grow urgent.
     """
 
-    def __init__(self) -> None:
+    TRANSIENT: tuple[str, ...] = ("_openings",)
+
+    def __init__(self, *, has_floor: bool = True, looks_ahead: bool = True) -> None:
+        self._looks_ahead = looks_ahead
+        self._floor = Portfolio(_rehearsed) if has_floor else None
         self._queues = ClassQueues(key=lambda view, job: view.remaining_s(job))
+        self._openings: Openings | None = None
         self._services = Autoscale()
         self._prices: Prices | None = None
         self._counted: PriceList | None = None
@@ -89,6 +112,7 @@ class Optimizer:
         self._changed = False
         self._fleet_rate: tuple[float, ...] = ()
         self._shapes: list[list[tuple[int, Mode]]] = []
+        self._slower: list[list[float]] = []  # by class and shape: best rate over its rate
         self._drain_s = 0.0
         self.counters = {"rounds": 0, "exact_rounds": 0, "worst_gap": 0.0}
         self.rounds = RoundLog(())
@@ -103,11 +127,19 @@ class Optimizer:
             self._is_large = accelerators >= LARGE_FLEET
             self._round_s = ROUND_S * max(1.0, accelerators / ROUND_FLEET)
             self._shapes = [_shortlist(modes) for modes in view.problem.modes]
+            self._slower = [
+                [max(m.rate for m in modes) / mode.rate for _, mode in shapes]
+                for shapes, modes in zip(self._shapes, view.problem.modes, strict=True)
+            ]
         self._services.provision(view)
         self._queues.update(view)
         if not view.waiting and not view.running:
             return
         self._changed |= bool(view.joined) or view.ended > 0
+        if self._floor is not None and not self._is_large and not view.restricted:
+            self._floor.check(view)
+            if self._floor.act(view):
+                return
         wait_us = us_from_s(self._round_s if self._changed else IDLE_ROUND_S)
         if view.now_us - self._last_round_us >= wait_us:
             self._last_round_us = view.now_us
@@ -124,15 +156,24 @@ class Optimizer:
     def _start_what_fits(self, view: View) -> None:
         """Start waiting jobs, shortest first, wherever there is room."""
         heads = self._queues.heads(view)
+        if not view.restricted:
+            openings = self._openings_of(view)
+            heads = {c: entries for c, entries in heads.items() if openings.any_of(c)}
         order = [(*next(entries), c) for c, entries in heads.items()]
         heapq.heapify(order)
-        while order and any(view.occupancy.type_free):
+        while order and view.occupancy.has_free():
             _, job, c = heapq.heappop(order)
             if not self._start(view, job):
                 continue
             following = next(heads[c], None)
             if following is not None:
                 heapq.heappush(order, (*following, c))
+
+    def _openings_of(self, view: View) -> Openings:
+        if self._openings is None:
+            tables = [[mode for _, mode in shapes] for shapes in self._shapes]
+            self._openings = Openings(view.occupancy, tables)
+        return self._openings
 
     def _start(self, view: View, job: int) -> bool:
         for m, _ in self._shapes[view.class_of(job)]:
@@ -163,6 +204,9 @@ class Optimizer:
             )
         else:
             answer = greedy_round(layout, view.occupancy, candidates, bound)
+            if answer.gap > HINTED:
+                shortest = greedy_round(layout, view.occupancy, candidates, bound, "utility")
+                answer = max(answer, shortest, key=lambda found: found.objective)
         if not self._is_large and answer.gap > GAP_TOLERANCE:
             self.counters["exact_rounds"] += 1
             answer = solve_round(
@@ -188,7 +232,7 @@ class Optimizer:
         the horizon, and those too long by most would be urgent.
         """
         self._drain_s = 0.0
-        if view.information != "exact":
+        if view.information != "exact" or not self._looks_ahead:
             return []
         longest_s = fluid_s = 0.0
         remaining: list[tuple[float, int]] = []
@@ -233,40 +277,42 @@ class Optimizer:
                 continue
             left_s = (view.expected_end_us(job) - view.now_us) / US_PER_S
             restart_s = view.restart_us(job) / US_PER_S
-            worth = self._utility(view, job, view.modes(job)[running.mode], left_s)
+            worth = self._worth_of(view, job)
             # what is stopped pays a restart later: that much more is staying worth
             stay = 1 + (1 + MOVE_RELUCTANCE) * restart_s / max(LEAST_S, left_s)
-            held = Held(running.placement, worth * stay)
-            options = self._options(view, job, moving=True)
-            better = tuple(o for o in options if o.utility > held.utility)
+            value = worth(view.modes(job)[running.mode], left_s) * stay
+            better = self._options(view, job, extra_s=MOVE_RELUCTANCE * restart_s, above=value)
             if better or contended:
-                candidates.append(Candidate(job, better, held))
+                candidates.append(Candidate(job, better, Held(running.placement, value)))
         return candidates
 
-    def _worth(self, view: View, job: int) -> float:
-        """Return weight over remaining time, or over what slack is left if that is less."""
+    def _options(
+        self, view: View, job: int, *, extra_s: float = 0.0, above: float = -math.inf
+    ) -> tuple[Option, ...]:
+        """Return the modes worth more than `above`, if run times are so much longer."""
+        c = view.class_of(job)
+        left_s, restart_s = view.remaining_s(job), view.restart_us(job) / US_PER_S
+        worth = self._worth_of(view, job)
+        found = []
+        for (m, mode), slower in zip(self._shapes[c], self._slower[c], strict=True):
+            value = worth(mode, left_s * slower + restart_s + extra_s)
+            if value > above:
+                found.append(Option(m, mode, value))
+        return tuple(found)
+
+    def _worth_of(self, view: View, job: int) -> Callable[[Mode, float], float]:
+        """Return what it is worth to hold `job` in a mode in which it needs so many seconds more.
+
+        Its weight over the remaining time, or over what slack is left if that is less, times
+        ideal over actual remaining run time.
+        """
         left_s = view.remaining_s(job)
+        least_s = max(1.0, left_s)
         if self._drain_s > 0:
             slack_s = (self._drain_s - left_s) * URGENCY
             left_s = min(left_s, max(MOST_URGENT * left_s, slack_s))
-        return view.weight(job) / max(LEAST_S, left_s)
-
-    @staticmethod
-    def _speed(view: View, job: int, run_s: float) -> float:
-        """Return ideal over actual remaining run time."""
-        least_s = max(1.0, view.remaining_s(job))
-        return least_s / max(least_s, run_s)
-
-    def _options(self, view: View, job: int, *, moving: bool = False) -> tuple[Option, ...]:
-        extra_s = MOVE_RELUCTANCE * view.restart_us(job) / US_PER_S if moving else 0.0
-        return tuple(
-            Option(m, mode, self._utility(view, job, mode, view.run_s(job, m) + extra_s))
-            for m, mode in self._shapes[view.class_of(job)]
-        )
-
-    def _utility(self, view: View, job: int, mode: Mode, run_s: float) -> float:
-        """Return what it is worth to hold `job` in `mode`, in which it needs `run_s` more."""
-        return self._worth(view, job) * self._speed(view, job, run_s)
+        worth = view.weight(job) / max(LEAST_S, left_s)
+        return lambda _, run_s: worth * (least_s / max(least_s, run_s))
 
     def _carry_out(self, view: View, candidates: list[Candidate], answer: RoundAnswer) -> None:
         kept = set(answer.kept)
@@ -276,6 +322,11 @@ class Optimizer:
         for job, mode, placement in answer.starts:
             if view.power_allows(view.modes(job)[mode], placement):
                 view.start(job, mode, placement)
+
+
+def _rehearsed(known: bool) -> Optimizer:
+    """Return the rule for a rehearsal; it looks ahead where the run's own does."""
+    return Optimizer(has_floor=False, looks_ahead=known)
 
 
 def _shortlist(modes: tuple[Mode, ...]) -> list[tuple[int, Mode]]:

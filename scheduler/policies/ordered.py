@@ -126,7 +126,7 @@ class Ordered:
             else:
                 self._start_behind(view, job, *found, shadow)
             tried += shadow is not None
-            if tried > BACKFILL_DEPTH or not any(view.occupancy.type_free):
+            if tried > BACKFILL_DEPTH or not view.occupancy.has_free():
                 return
 
     def _start_behind(
@@ -159,7 +159,7 @@ class Ordered:
             if start is not None and start[0] <= view.now_us:
                 self._start(view, job, *start[1:])
             reserved += 1
-            if reserved >= CONSERVATIVE_DEPTH or not any(view.occupancy.type_free):
+            if reserved >= CONSERVATIVE_DEPTH or not view.occupancy.has_free():
                 return
 
     def _preempt(self, view: View, queue: _Merged) -> None:

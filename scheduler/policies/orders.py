@@ -84,7 +84,7 @@ def _remaining(view: View, job: int, _: Service) -> float:
 
 def _queue(view: View, job: int, service: Service) -> float:
     """Two-dimensional attained service, by queues; first come, first served in each."""
-    held = service.had_s(view, job) * view.modes(job)[0].count
+    held = service.had_s(view, job) * view.modes(job)[0].size
     return sum(held >= limit for limit in TIRESIAS_LIMITS) * _QUEUE + job
 
 
@@ -95,7 +95,7 @@ def _unfairness(view: View, job: int, service: Service) -> float:
     elapsed_s = view.now_s - float(view.problem.workload.jobs.release_s[job])
     jobs = len(view.waiting) + len(view.running)
     part = sum(view.problem.capacity()) / jobs
-    alone_s = whole_s * max(1.0, view.modes(job)[0].count / part)
+    alone_s = whole_s * max(1.0, view.modes(job)[0].size / part)
     return -(elapsed_s + left_s) / alone_s
 
 
@@ -118,7 +118,7 @@ ORDERS: Final[Mapping[str, Callable[[], Order]]] = MappingProxyType(
         "sjf": lambda: Order(_remaining, _restart_s),
         "srtf": lambda: Order(_remaining, _restart_s),
         "ljf": lambda: Order(lambda view, job, service: -view.remaining_s(job)),
-        "smallest": lambda: Order(lambda view, job, service: float(view.modes(job)[0].count)),
+        "smallest": lambda: Order(lambda view, job, service: view.modes(job)[0].size),
         "las": lambda: Order(
             lambda view, job, service: service.had_s(view, job),
             lambda view, job: max(QUANTUM_S, _restart_s(view, job)),

@@ -1,7 +1,8 @@
 """Placement rules of GPU-sharing studies, for gangs of whole accelerators.
 
 Their published form, with shares of accelerators and in whole points, is in
-`scheduler.policies.packing`; here the same preferences order the nodes of a gang. Q. Weng et
+`scheduler.policies.packing`, and used where jobs share (`scheduler.policies.shared_placements`);
+here the same preferences order the nodes of a gang. Q. Weng et
 al., "Beware of fragmentation: scheduling GPU-sharing workloads with fragmentation gradient
 descent", USENIX ATC 2023, describes all four side by side.
 """
@@ -19,6 +20,7 @@ from scheduler.core.occupancy import Occupancy
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement
 from scheduler.policies.placements import Found, Place, Scored
+from scheduler.policies.shared_placements import Published
 from scheduler.policies.view import View
 
 
@@ -148,10 +150,10 @@ def _usual_slots(problem: Problem) -> list[list[tuple[float, float]]]:
 
 RULES: Final[Mapping[str, Callable[[], Place]]] = MappingProxyType(
     {
-        "dot_product": DotProduct,
-        "gpu_packing": GpuPacking,
-        "gpu_clustering": GpuClustering,
-        "fgd": Fgd,
+        "dot_product": lambda: Published("dot_product", DotProduct()),
+        "gpu_packing": lambda: Published("gpu_packing", GpuPacking()),
+        "gpu_clustering": lambda: Published("gpu_clustering", GpuClustering()),
+        "fgd": lambda: Published("fgd", Fgd()),
     }
 )
 """Makers of these rules by name."""

@@ -16,6 +16,8 @@ from scheduler.core.occupancy import Occupancy
 from scheduler.core.problem import Mode
 from scheduler.core.random import stream
 from scheduler.core.run import Placement
+from scheduler.core.sharing import SharedOccupancy
+from scheduler.core.units import WHOLE_MILLI
 from scheduler.policies.view import View
 
 Found = tuple[int, Placement]
@@ -62,6 +64,8 @@ class Scored:
         """Return the place by key; None for a gang of several types."""
         if len(mode.groups) != 1:
             return None
+        if isinstance(where, SharedOccupancy) and mode.share_milli < WHOLE_MILLI:
+            return self._choose_shared(where, mode)
         group, layout = mode.groups[0], where.layout
         if mode.level == 0:
             areas = [layout.type_pools[group.type_index]]
@@ -76,6 +80,18 @@ class Scored:
             if found is not None and (best is None or ranked[0][0] < best[0]):
                 best = (ranked[0][0], found)
         return None if best is None else best[1]
+
+    def _choose_shared(self, where: SharedOccupancy, mode: Mode) -> Placement | None:
+        """Return the place of a share on the first node by key that has room for it."""
+        layout = where.layout
+        places = {
+            node: place
+            for pool in layout.type_pools[mode.type_index]
+            for node in layout.pool_nodes[pool]
+            if (place := where.seat(mode, layout.single(node, 1))) is not None
+        }
+        first = min(places, key=lambda node: (self._key(where, node), node), default=None)
+        return None if first is None else places[first]
 
 
 def _fill(where: Occupancy, mode: Mode, nodes: list[int]) -> Placement | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from scheduler.core.problem import Mode
@@ -33,7 +35,7 @@ class PricedOptimizer(Optimizer):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(has_floor=False)
         self._table: TypeModes | None = None
         self._planned_us = 0
         self._value_s: dict[int, float] = {}
@@ -74,13 +76,18 @@ class PricedOptimizer(Optimizer):
     def _area(self, view: View, job: int) -> float:
         return view.remaining_s(job) * view.modes(job)[0].count
 
-    def _utility(self, view: View, job: int, mode: Mode, run_s: float) -> float:
-        planned = self._run_s.get(job)
-        modes = view.modes(job)
-        least_s = view.remaining_s(job) * modes[0].rate / mode.rate
-        worth = LEAST_VALUE
+    def _worth_of(self, view: View, job: int) -> Callable[[Mode, float], float]:
+        planned, fastest = self._run_s.get(job), view.modes(job)[0].rate
+        left_s, weight = view.remaining_s(job), view.weight(job)
+        value_s = 0.0
         if planned is not None:
             value_s = self._value_s[job] - (view.now_us - self._planned_us) / US_PER_S
-            whole_s = planned[mode.type_index]
-            worth = max(worth, value_s / whole_s - 0.5 * view.weight(job))
-        return worth * least_s / max(least_s, run_s, 1e-9)
+
+        def worth(mode: Mode, run_s: float) -> float:
+            least_s = left_s * fastest / mode.rate
+            per_s = LEAST_VALUE
+            if planned is not None:
+                per_s = max(per_s, value_s / planned[mode.type_index] - 0.5 * weight)
+            return per_s * least_s / max(least_s, run_s, 1e-9)
+
+        return worth

@@ -8,13 +8,13 @@ finished job leaves is idle until the round ends.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from scheduler.core.errors import Fault, InputError
 from scheduler.core.problem import Mode, Problem
-from scheduler.core.units import US_PER_S, us_from_s
+from scheduler.core.units import US_PER_S, WHOLE_MILLI, us_from_s
 from scheduler.core.workload import FloatArray, IntArray
 from scheduler.policies.provision import StaticPeak
 from scheduler.policies.view import View
@@ -25,6 +25,9 @@ ROUND_S = 360.0
 LEAST_RESTARTS = 3
 """A round lasts at least as long as this many restarts of any job that it may stop: with jobs
 that take two minutes to start, rounds of two minutes get nothing done, for ever."""
+
+_ROUNDING: Final = 1e-9
+"""Less than any part of an accelerator."""
 
 LEAST_BETWEEN_SHARES_S = 1920.0
 """Shares are computed anew when jobs came or went, at most this often (Gavel's code)."""
@@ -169,7 +172,8 @@ class SharedRounds:
         count = len(problem.workload.jobs)
         kinds = np.array([view.class_of(job) for job in range(count)], dtype=np.int64)
         self._rate = self._table.rate[kinds]
-        self._gang = self._table.gang[kinds]
+        share = np.array([c.share_milli / WHOLE_MILLI for c in problem.workload.classes])
+        self._gang = self._table.gang[kinds] * share[kinds, None]
         self._price = _rents(problem) if self._per_dollar else np.ones(len(problem.types))
         self._able: list[bool] = np.any(self._rate > 0, axis=1).tolist()
         least_us = [
@@ -245,10 +249,10 @@ class SharedRounds:
                 (active, -share[:, t], -self._deficit_s[active, t], -priority[:, t])
             )
             for job in active[ranked].tolist():
-                if left <= 0:
+                if left <= _ROUNDING:
                     break
                 gang = self._gang[job, t]
-                if job not in chosen and gang <= left and self._rate[job, t] > 0:
+                if job not in chosen and gang <= left + _ROUNDING and self._rate[job, t] > 0:
                     chosen[job] = t
                     left -= gang
         return chosen
@@ -301,9 +305,8 @@ def _rents(problem: Problem) -> FloatArray:
 
 def _capacity(view: View) -> FloatArray:
     """Return accelerators by type that are free or held by jobs that may be stopped."""
-    capacity = np.array(view.occupancy.type_free, dtype=np.float64)
-    for job, running in view.running.items():
-        if view.preemptible(job):
-            mode = view.modes(job)[running.mode]
-            capacity[mode.type_index] += mode.count
-    return capacity
+    held = [job for job in view.running if view.preemptible(job)]
+    if view.problem.shares:
+        then = view.after_stopping(held)
+        return np.array([then.free_parts(t) for t in range(len(view.problem.types))])
+    return np.array(view.free_without(held), dtype=np.float64)

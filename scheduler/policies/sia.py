@@ -70,10 +70,7 @@ class Sia:
     def _round(self, view: View) -> dict[int, Config]:
         """Solve, carry out, and return what was chosen."""
         held = [job for job in view.running if view.preemptible(job)]
-        free = list(view.occupancy.type_free)
-        for job in held:
-            for group in view.modes(job)[view.running[job].mode].groups:
-                free[group.type_index] += group.count
+        free = view.free_without(held)
         if not self._fastest:
             self._fastest = [_fastest(modes) for modes in view.problem.modes]
         rates = {

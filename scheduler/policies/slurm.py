@@ -2,12 +2,13 @@
 
 Multifactor priority; a main loop in which nothing passes a blocked job; backfill that reserves
 whole nodes; leaf switches filled tightest first; preemption by requeue. Rules after slurm.conf(5)
-and after reading the source of release 22.05 (sched/backfill, select/cons_tres,
-priority/multifactor, preempt/partition_prio; GPL-2.0: rules only, no code): jobs that end close
-together are taken away together when a start is foreseen (windows of 30 s, then 60, 120, ...),
-and the start foreseen is the end of the last one of them. The background loop ticks once a
-second: a pass of the main scheduler is due after ``sched_interval``, or ``batch_sched_delay``
-after the last one where something was submitted; the end of a job asks for one at once.
+and after reading the source of release 22.05 (slurmctld, sched/backfill, select/cons_tres,
+priority/multifactor, preempt/partition_prio; GPL-2.0: rules only, no code), checked against the
+log of a slurmctld of our own: jobs that end close together are taken away together when a start
+is foreseen (windows of 30 s, then 60, 120, ...), and the start foreseen is the end of the last
+one of them. The background loop ticks once a second: a pass of the main scheduler is due after
+``sched_interval``, or ``batch_sched_delay`` after the last one where something was submitted or
+has ended. What is blocked closes the nodes of its partition to all partitions after it.
 """
 
 from __future__ import annotations
@@ -16,21 +17,15 @@ import math
 from collections.abc import Sequence
 
 from scheduler.core.run import Placement
-from scheduler.core.slurm import SlurmPartition, SlurmSettings
+from scheduler.core.slurm import SlurmSettings
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.policies.provision import StaticPeak
-from scheduler.policies.slurm_nodes import END_WINDOW_S, Nodes, Outlook, Start
+from scheduler.policies.slurm_backfill import Pass
+from scheduler.policies.slurm_nodes import END_WINDOW_S, Free, Nodes, Start, mask_of
 from scheduler.policies.view import View
 
 REORDERS = 2
 """Times the candidates of a preemption are reordered."""
-
-MOST_TRIES = 50
-"""Later starts tried for one job in one backfill pass."""
-
-TICK_US = US_PER_S
-"""The controller's background loop looks once a second whether a pass is due; so does the
-backfill scheduler while it has nothing to do."""
 
 
 class Slurm:
@@ -45,7 +40,7 @@ class Slurm:
         controller's are accidents of its start-up.
     clock_phase : float
         In [0, 1): where the run starts in the half minute of the clock on the wall, to whose
-        ends Slurm aligns the first window.
+        ends Slurm aligns the first window, and of which it keeps whole seconds.
     nodes_asked : sequence of int
         By job class, how many nodes its gang asks for, with equal parts on each; empty: as few
         as hold it.
@@ -59,21 +54,21 @@ class Slurm:
         clock_phase: float = 0.0,
         nodes_asked: Sequence[int] = (),
     ) -> None:
-        self._asked = tuple(nodes_asked)
-        self._settings = settings or SlurmSettings()
-        s = self._settings
+        self._asked_nodes = tuple(nodes_asked)
+        self._settings = s = settings or SlurmSettings()
         self._services = StaticPeak()
-        self._next_full_us = us_from_s(main_phase * s.cycle_s)
-        self._tick_us = self._next_full_us % TICK_US
-        self._last_pass_us = self._next_full_us - us_from_s(s.cycle_s)
-        self._submitted = False  # since the last pass of the background loop
+        self._clock_us = us_from_s(clock_phase * END_WINDOW_S)
+        self._ticks = _Ticks(s, us_from_s(main_phase * s.cycle_s), self._clock_us)
         self._next_backfill_us = us_from_s(backfill_phase * s.backfill_interval_s)
         self._changed = True  # a pass over what has not changed would decide the same
-        self._eligible = 0
+        self._looked_at: tuple[int, int] = (0, 0)
         self._eligible_us: dict[int, int] = {}
-        self._aged_us: dict[int, int] = {}  # a requeued job ages while it is not eligible yet
-        self._clock_us = us_from_s(clock_phase * END_WINDOW_S)
+        self._since_s: dict[int, int] = {}  # a requeued job ages while it is not eligible yet
+        self._preempted_s: dict[int, int] = {}  # by job that preempted
+        self._keys: dict[int, tuple[int, int, int, int]] = {}
+        self._aged_s = 0
         self._nodes: Nodes | None = None
+        self._view: View | None = None
         self.requeued: list[tuple[int, int]] = []
         """Job and instant of each preemption, in order."""
 
@@ -81,190 +76,158 @@ class Slurm:
         """Run the loops that are due, and ask to be called when the next one is."""
         self._services.provision(view)
         if self._nodes is None:
-            self._nodes = Nodes(view, self._settings, self._clock_us, self._asked)
-        now_us = view.now_us
+            self._nodes = Nodes(view, self._settings, self._clock_us, self._asked_nodes)
+        now_us, nodes, self._view = view.now_us, self._nodes, view
+        self._ticks.catch_up(now_us)
         for job in view.joined:
-            if self._eligible_us.setdefault(job, now_us) == now_us:
-                self._submitted = True
-            self._aged_us.setdefault(job, now_us)
+            self._eligible_us.setdefault(job, now_us)
+            self._since_s.setdefault(job, nodes.clock_s(now_us))
         if view.joined or view.ended:
             self._changed = True
-        # the end of a job asks for a pass at once, a submission for one at the next tick
-        left = self._nodes.drop_those_gone(now_us)
-        if self._background_due(now_us) or view.ended or left:
-            self._main(view, self._nodes)
-        self._backfill_if_due(view, self._nodes)
-        times = [*self._nodes.leave_us()]
+            self._ticks.ask(now_us)
+        # a node that was told to kill a job reports its end, which starts a pass at once
+        at_once = nodes.drop_those_gone(now_us) or (view.ended and self._settings.epilog)
+        full, asked = self._ticks.due(now_us)
+        if full or asked or at_once:
+            self._main(view, nodes, None if full else self._settings.queue_depth + 1)
+        self._backfill_if_due(view, nodes)
+        times = nodes.leave_us()
         if view.waiting or self._changed:
             times.append(self._next_backfill_us)
         if view.waiting:
-            times.append(self._next_pass_us(now_us))
+            times.append(self._ticks.next_us())
         if times:
             view.wake_at(max(min(times), now_us + 1))
 
-    def _background_due(self, now_us: int) -> bool:
-        """Return whether the background loop, which ticks once a second, starts a pass now."""
-        cycle_us = us_from_s(self._settings.cycle_s)
-        due_us = _tick(self._next_full_us, cycle_us, now_us)
-        if due_us > self._next_full_us:  # those in between found nothing
-            self._last_pass_us = max(self._last_pass_us, due_us - cycle_us)
-        self._next_full_us = due_us
-        due = now_us == due_us
-        if due:
-            self._next_full_us += cycle_us
-        elif self._submitted:
-            due = now_us == self._next_look_us(now_us)
-        if due:
-            self._last_pass_us = now_us
-            self._submitted = False
-        return due
-
-    def _next_look_us(self, now_us: int) -> int:
-        """Return the first tick that looks at submissions, at `now_us` or later."""
-        after_us = self._last_pass_us + us_from_s(self._settings.submit_delay_s)
-        return _tick(self._tick_us, TICK_US, max(now_us, after_us))
-
-    def _next_pass_us(self, now_us: int) -> int:
-        look_us = self._next_look_us(now_us + 1) if self._submitted else self._next_full_us
-        return min(look_us, self._next_full_us)
-
     def _backfill_if_due(self, view: View, nodes: Nodes) -> None:
         """Run a backfill pass if it is time for one and anything has changed."""
-        now_us = view.now_us
-        self._next_backfill_us = _tick(self._next_backfill_us, TICK_US, now_us)
+        now_us, s = view.now_us, self._settings
+        late_us = now_us - self._next_backfill_us
+        if late_us > 0:  # while it has nothing to do, it looks once a second
+            self._next_backfill_us += -(-late_us // US_PER_S) * US_PER_S
         if now_us != self._next_backfill_us:
             return
-        eligible = sum(self._eligible_us[job] <= now_us for job in view.waiting)
         if not self._changed and not view.waiting:
-            self._next_backfill_us += TICK_US
+            self._next_backfill_us += US_PER_S
             return
-        self._next_backfill_us += us_from_s(self._settings.backfill_interval_s)
-        if self._settings.backfills and (self._changed or eligible != self._eligible):
-            self._changed, self._eligible = False, eligible
-            self._backfill(view, nodes)
+        self._next_backfill_us += us_from_s(s.backfill_interval_s + s.backfill_lag_s)
+        if not s.backfills:
+            self._changed = False
+            return
+        order = self._order(view, nodes)
+        looked_at = (len(order), self._aged_s)
+        if self._changed or looked_at != self._looked_at:
+            self._changed, self._looked_at = False, looked_at
+            backfill = Pass(view, nodes, self, s.window_s, s.resolution_s)
+            for job in order[: s.most_jobs]:
+                backfill.look_at(job)
 
     # --- the two loops -------------------------------------------------------------
 
-    def _main(self, view: View, nodes: Nodes) -> None:
-        """Start jobs in order; in a partition, nothing passes the first that cannot start."""
+    def _main(self, view: View, nodes: Nodes, most: int | None) -> None:
+        """Start jobs in order.
+
+        Nothing in a partition passes the first job that cannot start, and no job of another
+        partition after it starts on that partition's nodes.
+        """
         blocked: set[int] = set()
-        for job in self._order(view):
+        open_nodes = nodes.every
+        free: Free | None = None
+        for job in self._order(view, nodes)[:most]:
             partition = nodes.partition_of(job)
             if partition in blocked:
                 continue
-            found = nodes.place(view, job, nodes.usable(job), nodes.free_now(view))
-            if found is not None:
-                view.start(job, *found)
-                self._changed = True
-                continue
-            if self._settings.preempts:
-                self._preempt(view, nodes, job)
+            usable = nodes.usable(job) & open_nodes
+            if usable.bit_count() >= nodes.wanted(view, job):
+                if free is None:
+                    free = nodes.free_now(view)
+                found = nodes.place(view, job, usable & ~nodes.completing, free)
+                if found is not None:
+                    self._start(view, job, *found)
+                    free.take(found[1])
+                    continue
+                if self._settings.preempts and self._preempt(view, nodes, job, usable):
+                    free = None
             blocked.add(partition)
+            open_nodes &= ~nodes.usable(job)
+            if not open_nodes:
+                break
 
-    def _backfill(self, view: View, nodes: Nodes) -> None:
-        """Go through the queue; who cannot start now reserves whole nodes for later."""
-        reserved: list[tuple[int, int, int]] = []  # start, end, nodes
-        horizon_us = view.now_us + us_from_s(self._settings.window_s)
-        outlook = Outlook(view, nodes)
-        for job in self._order(view):
-            found = self._earliest(view, nodes, outlook, job, reserved, horizon_us)
-            if found is None:
-                continue
-            if found.at_us <= view.now_us:
-                view.start(job, found.mode, found.placement)
-                outlook = Outlook(view, nodes)
-                self._changed = True
-                continue
-            end_us = found.at_us + _limit_us(view, job, found.mode)
-            reserved.append((found.at_us, end_us, found.nodes))
+    def start_now(self, job: int, allowed: int, found: Start) -> bool:
+        """Start a job that backfill has found room for, or make that room."""
+        view, nodes = self._view, self._nodes
+        assert view is not None
+        assert nodes is not None
+        if nodes.fits_now(view, found.placement):
+            self._start(view, job, found.mode, found.placement)
+            return True
+        if self._settings.preempts:
+            self._preempt(view, nodes, job, allowed)
+        return False
 
-    def _earliest(
-        self,
-        view: View,
-        nodes: Nodes,
-        outlook: Outlook,
-        job: int,
-        reserved: list[tuple[int, int, int]],
-        horizon_us: int,
-    ) -> Start | None:
-        """Return the first start that no reservation stands against."""
-        least_us = view.now_us
-        step_us = us_from_s(self._settings.resolution_s)
-        limit_us = _limit_us(view, job, 0)
-        for _ in range(MOST_TRIES):
-            free = nodes.usable(job)
-            for start_us, end_us, held in reserved:
-                if end_us > least_us and start_us <= least_us + limit_us:
-                    free &= ~held
-            next_us = min((end for _, end, _ in reserved if end > least_us), default=None)
-            found = nodes.foresee(view, job, free, outlook)
-            if found is None:
-                if next_us is None:
-                    return None
-                least_us = next_us
-                continue
-            at_us = max(found.at_us, least_us)
-            if next_us is not None and at_us > next_us:
-                least_us = next_us
-                continue
-            if at_us > view.now_us and any(
-                start_us < at_us + limit_us and end_us > at_us and held & found.nodes
-                for start_us, end_us, held in reserved
-            ):
-                least_us = max(at_us, least_us + step_us)
-                continue
-            if at_us > horizon_us:
-                return None
-            return Start(at_us, found.mode, found.placement, found.nodes)
-        return None
+    def _start(self, view: View, job: int, mode: int, placement: Placement) -> None:
+        view.start(job, mode, placement)
+        self._preempted_s.pop(job, None)
+        self._changed = True
 
     # --- order and preemption ------------------------------------------------------
 
-    def _order(self, view: View) -> list[int]:
+    def _order(self, view: View, nodes: Nodes) -> list[int]:
         """Return eligible jobs by tier, priority and submission."""
-        now_us = view.now_us
+        now_us, s = view.now_us, self._settings
+        every_s = max(1, int(s.priorities_every_s))
+        aged_s = nodes.clock_s(now_us) // every_s * every_s
+        if s.multifactor and s.age_weight and aged_s != self._aged_s:
+            self._keys.clear()
+        self._aged_s = aged_s
+        keys = self._keys
         jobs = [j for j in view.waiting if self._eligible_us[j] <= now_us]
-        jobs.sort(key=lambda j: self._key(view, j))
-        return jobs[: self._settings.most_jobs]
+        for job in jobs:
+            if job not in keys:
+                keys[job] = self._key(view, nodes, job)
+        jobs.sort(key=keys.__getitem__)
+        return jobs
 
-    def _key(self, view: View, job: int) -> tuple[int, int, int, int]:
-        assert self._nodes is not None
-        partition = self._nodes.partitions[self._nodes.partition_of(job)]
+    def _key(self, view: View, nodes: Nodes, job: int) -> tuple[int, int, int, int]:
+        tier = nodes.partitions[nodes.partition_of(job)].tier
         if not self._settings.multifactor:
-            return (-partition.tier, 0, 0, job)
-        priority = self._priority(view, job, partition)
-        return (-partition.tier, -priority, self._aged_us[job], job)
+            return (-tier, 0, 0, job)
+        return (-tier, -self._priority(view, nodes, job), self._since_s[job], job)
 
-    def _priority(self, view: View, job: int, partition: SlurmPartition) -> int:
+    def _priority(self, view: View, nodes: Nodes, job: int) -> int:
         """Return age, size and partition factors, weighted (priority/multifactor)."""
         s = self._settings
-        age = min(1.0, (view.now_us - self._aged_us[job]) / (s.most_age_s * US_PER_S))
-        assert self._nodes is not None
-        slots = self._nodes.wanted(view, job)
-        nodes = len(view.problem.cluster.nodes)
-        share, cpus = slots / nodes, slots / (nodes * s.cpus_per_node)
+        age = min(1.0, max(0, self._aged_s - self._since_s[job]) / s.most_age_s)
+        slots = nodes.wanted(view, job)
+        count = len(view.problem.cluster.nodes)
+        share, cpus = slots / count, slots / (count * s.cpus_per_node)
         size = (share + cpus) / 2
         if s.favours_small:
             size = (max(0.0, 1 - share) + 1 - cpus) / 2
-        factors = age * s.age_weight + size * s.size_weight + partition.factor * s.partition_weight
-        return int(factors)
+        factor = nodes.partitions[nodes.partition_of(job)].factor
+        return int(age * s.age_weight + size * s.size_weight + factor * s.partition_weight)
 
-    def _preempt(self, view: View, nodes: Nodes, job: int) -> None:
-        """Requeue jobs of lower tiers to make room for `job`.
+    def _preempt(self, view: View, nodes: Nodes, job: int, allowed: int) -> bool:
+        """Requeue jobs of lower tiers to make room for `job`; return whether any was.
 
         The job starts in a later pass, when they have left, and wherever it fits best then.
         Candidates are taken away one by one, smallest first, until the gang has room; those
         that stand on its nodes go. To find fewer, the last one taken moves to the front, the
         others follow by overlap, and it is tried anew (``preempt_reorder_count``).
         """
-        if nodes.leaves_for(job):
-            return
+        now_s = nodes.clock_s(view.now_us)
+        since_s = self._preempted_s.get(job)
+        if since_s is not None and now_s - since_s < self._settings.preempts_again_s:
+            return False
         tier = nodes.partitions[nodes.partition_of(job)].tier
         candidates = []
+        reachable = ~nodes.completing
         for other, running in view.running.items():
             its = nodes.partitions[nodes.partition_of(other)]
-            if its.tier < tier and its.requeues and view.preemptible(other):
+            mask = mask_of(running.placement)
+            if its.tier < tier and mask & allowed and nodes.may_go(view, other):
                 candidates.append((its.tier, len(running.placement.nodes), other))
+                reachable |= mask
         order = [other for _, _, other in sorted(candidates)]
         removed: list[int] = []
         found: tuple[int, Placement] | None = None
@@ -273,7 +236,7 @@ class Slurm:
             better = None
             for count, other in enumerate(order, start=1):
                 free.give(view.running[other].placement)
-                better = nodes.place(view, job, nodes.usable(job), free)
+                better = nodes.place(view, job, allowed & reachable, free)
                 if better is not None:
                     removed = order[:count]
                     break
@@ -285,26 +248,88 @@ class Slurm:
             before.sort(key=lambda j: -len(wanted.intersection(view.running[j].placement.nodes)))
             order = [last, *before, *order[len(removed) :]]
         if found is None:
-            return
+            return False
         wanted = set(found[1].nodes)
-        hold_us = us_from_s(self._settings.requeue_hold_s)
-        gone_us = view.now_us + us_from_s(self._settings.completing_s)
         for other in removed:
-            placement = view.running[other].placement
-            if wanted.intersection(placement.nodes):
-                view.stop(other)
-                nodes.leave(gone_us, job, placement)
-                self._eligible_us[other] = view.now_us + hold_us
-                self._aged_us[other] = view.now_us
-                self.requeued.append((other, view.now_us))
+            if wanted.intersection(view.running[other].placement.nodes):
+                self._requeue(view, nodes, other)
+        self._preempted_s[job] = now_s
+        return True
+
+    def _requeue(self, view: View, nodes: Nodes, job: int) -> None:
+        s, now_us = self._settings, view.now_us
+        placement = view.running[job].placement
+        view.stop(job)
+        nodes.leave(now_us + us_from_s(s.killed_s), placement)
+        now_s = nodes.clock_s(now_us)
+        self._eligible_us[job] = (now_s + math.ceil(s.requeue_hold_s)) * US_PER_S - self._clock_us
+        self._since_s[job] = now_s
+        self._keys.pop(job, None)
+        self.requeued.append((job, now_us))
         self._changed = True
 
 
-def _tick(next_us: int, interval_us: int, now_us: int) -> int:
-    """Return the first tick of a loop at `now_us` or later."""
-    return next_us + max(0, -(-(now_us - next_us) // interval_us)) * interval_us
+class _Ticks:
+    """The controller's background loop: when it starts a pass of the main scheduler.
 
+    Its intervals are between whole seconds of the clock on the wall.
+    """
 
-def _limit_us(view: View, job: int, mode: int) -> int:
-    """Return for how long a start of the job is expected to hold its nodes."""
-    return math.ceil(view.run_s(job, mode) * US_PER_S)
+    def __init__(self, settings: SlurmSettings, first_us: int, clock_us: int) -> None:
+        self._tick_us = US_PER_S + us_from_s(settings.tick_lag_s)
+        self._cycle_s = max(1, math.ceil(settings.cycle_s))
+        self._delay_s = math.ceil(settings.submit_delay_s)
+        self._first_us, self._clock_us = first_us, clock_us
+        self._full_us = first_us
+        self._last_s = (first_us + clock_us) // US_PER_S - self._cycle_s
+        self._asked_us: int | None = None
+
+    def ask(self, now_us: int) -> None:
+        """Ask for a pass."""
+        if self._asked_us is None:
+            self._asked_us = now_us
+
+    def due(self, now_us: int) -> tuple[bool, bool]:
+        """Return whether a pass over the whole queue starts now, or one that was asked for."""
+        full = now_us == self._full_us
+        asked = not full and self._asked_us is not None and now_us == self._look_us()
+        if full:
+            self._pass_full()
+        elif asked:
+            self._last_s = self._second(now_us)
+            self._asked_us = None
+        return full, asked
+
+    def next_us(self) -> int:
+        """Return when the next pass starts, unless something is asked for until then."""
+        return self._full_us if self._asked_us is None else min(self._full_us, self._look_us())
+
+    def catch_up(self, now_us: int) -> None:
+        """Go through the passes before now, which found nothing to do."""
+        while (next_us := self.next_us()) < now_us:
+            if next_us == self._full_us:
+                if self._tick_us == US_PER_S:
+                    cycle_us = self._cycle_s * US_PER_S
+                    self._full_us += (now_us - next_us - 1) // cycle_us * cycle_us
+                self._pass_full()
+            else:
+                self._last_s = self._second(next_us)
+                self._asked_us = None
+
+    def _pass_full(self) -> None:
+        self._last_s = self._second(self._full_us)
+        self._asked_us = None
+        self._full_us = self._tick_from((self._last_s + self._cycle_s) * US_PER_S - self._clock_us)
+
+    def _look_us(self) -> int:
+        """Return the first tick that looks at what was asked."""
+        assert self._asked_us is not None
+        delayed_us = (self._last_s + self._delay_s) * US_PER_S - self._clock_us
+        return self._tick_from(max(self._asked_us, delayed_us))
+
+    def _second(self, at_us: int) -> int:
+        return (at_us + self._clock_us) // US_PER_S
+
+    def _tick_from(self, at_us: int) -> int:
+        """Return the first tick at that instant or later."""
+        return self._first_us + -(-(at_us - self._first_us) // self._tick_us) * self._tick_us

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from scheduler.core.problem import Group
 from scheduler.core.run import Placement
 from scheduler.core.slurm import SlurmPartition, SlurmSettings
-from scheduler.core.units import us_from_s
+from scheduler.core.units import US_PER_S
 from scheduler.policies.view import View
 
-END_WINDOW_S = 30.0
+END_WINDOW_S = 30
 """First window of ends that are taken together; it doubles from test to test."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """When, how and where a job could start."""
+    """When, how and where a job could start, in seconds of the controller's clock."""
 
-    at_us: int
+    at_s: int
     mode: int
     placement: Placement
     nodes: int
@@ -32,6 +32,7 @@ class _Shape:
     """A gang as Slurm is asked for it: accelerators of a type on each of some nodes."""
 
     type_index: int
+    nodes: int
     first_mode: int
     parts: tuple[int, ...]
 
@@ -52,14 +53,15 @@ class Nodes:
     ) -> None:
         self._clock_us = clock_us
         self._asked = asked
-        self._leaving: list[tuple[int, int, Placement]] = []  # when, for which job, from where
+        self.preempts = settings.preempts
+        self._leaving: list[tuple[int, Placement]] = []  # when, from where
         self._shapes_of: dict[int, list[_Shape]] = {}
         pools = view.problem.pools
         types = range(len(view.problem.types))
         self._size = [max((p.size for p in pools if p.type_index == t), default=1) for t in types]
         problem = view.problem
         count = len(problem.cluster.nodes)
-        every = (1 << count) - 1
+        self.every = every = (1 << count) - 1
         tenants = problem.workload.tenants
         named = settings.partitions or tuple(SlurmPartition(name) for name in tenants)
         self.partitions = named if len(named) >= len(tenants) else (SlurmPartition("all"),)
@@ -78,6 +80,8 @@ class Nodes:
         self._leaf_masks = [
             sum(1 << n for n in range(count) if leaf[n] == d) for d in dict.fromkeys(leaf)
         ]
+        if not settings.tree:
+            self._leaf_masks = [every]
         # a leaf stands where its first node stands
         self._leaf_masks.sort(key=lambda mask: mask & -mask)
 
@@ -96,30 +100,54 @@ class Nodes:
 
     def free_now(self, view: View) -> Free:
         """Return free accelerators by node, to be changed at will."""
-        free = view.occupancy.free.copy()
-        for _, _, placement in self._leaving:
-            for node, count in zip(placement.nodes, placement.counts, strict=True):
-                free[node] -= count
-        return Free.of(free)
+        return Free.of(view.occupancy.free)
+
+    def clock_s(self, at_us: int) -> int:
+        """Return the second of the controller's clock."""
+        return (at_us + self._clock_us) // US_PER_S
+
+    def fits_now(self, view: View, placement: Placement) -> bool:
+        """Return whether a placement is free, and nothing is leaving any of its nodes."""
+        free = view.occupancy.free
+        return not self.completing & mask_of(placement) and all(
+            free[node] >= count
+            for node, count in zip(placement.nodes, placement.counts, strict=True)
+        )
 
     def ends(self, view: View) -> list[_End]:
         """Return when what is held will be free, as far as is known; soonest first."""
-        running = [(view.expected_end_us(j), r.placement) for j, r in view.running.items()]
-        leaving = [(gone_us, placement) for gone_us, _, placement in self._leaving]
-        held = sorted([*running, *leaving], key=lambda end: end[0])
-        return [_End(us, _mask(placement), placement) for us, placement in held]
+        found = [
+            _End(
+                self.clock_s(view.expected_end_us(job)),
+                mask_of(running.placement),
+                running.placement,
+                self.partitions[self.partition_of(job)].tier,
+                self.may_go(view, job),
+            )
+            for job, running in view.running.items()
+        ]
+        found.sort(key=lambda end: end.at_s)
+        return found
 
-    def leave(self, gone_us: int, job: int, placement: Placement) -> None:
-        """Keep what a requeued job held until it has left; it makes room for `job`."""
-        self._leaving.append((gone_us, job, placement))
+    @property
+    def completing(self) -> int:
+        """Nodes that requeued jobs are leaving."""
+        mask = 0
+        for _, placement in self._leaving:
+            mask |= mask_of(placement)
+        return mask
 
-    def leaves_for(self, job: int) -> bool:
-        """Return whether anything is leaving to make room for the job."""
-        return any(other == job for _, other, _ in self._leaving)
+    def may_go(self, view: View, job: int) -> bool:
+        """Return whether a running job may be requeued."""
+        return self.partitions[self.partition_of(job)].requeues and view.preemptible(job)
+
+    def leave(self, gone_us: int, placement: Placement) -> None:
+        """Start nothing on the nodes of a requeued job until it has left."""
+        self._leaving.append((gone_us, placement))
 
     def leave_us(self) -> list[int]:
         """Return the instants at which requeued jobs will have left."""
-        return [gone_us for gone_us, _, _ in self._leaving]
+        return [gone_us for gone_us, _ in self._leaving]
 
     def drop_those_gone(self, now_us: int) -> bool:
         """Forget requeued jobs that have left; return whether there were any."""
@@ -129,13 +157,19 @@ class Nodes:
 
     def place(self, view: View, job: int, allowed: int, free: Free) -> tuple[int, Placement] | None:
         """Return the fastest mode that fits on `allowed` nodes with `free` accelerators."""
+        levels = free.levels
         for shape in self._shapes(view, job):
-            nodes = self._choose(shape, allowed, free)
-            if nodes is not None:
-                placement = Placement(tuple(nodes), tuple(nodes.values()))
-                mode = self._mode_of(view, job, shape, placement)
-                if mode >= 0 and self._allowed(view, job, mode, placement):
-                    return mode, placement
+            part = shape.parts[0]
+            if part > len(levels):
+                continue
+            usable = allowed & shape.nodes & levels[part - 1]
+            if usable.bit_count() < len(shape.parts):
+                continue
+            nodes = self._choose(shape, usable)
+            placement = Placement(tuple(nodes), tuple(nodes.values()))
+            mode = self._mode_of(view, job, shape, placement)
+            if mode >= 0 and self._allowed(view, job, mode, placement):
+                return mode, placement
         return None
 
     @staticmethod
@@ -154,7 +188,7 @@ class Nodes:
                     whole = -(-mode.count // self._asked[c]) if self._asked else self._size[t]
                     full, rest = divmod(mode.count, whole)
                     parts = (whole,) * full + ((rest,) if rest else ())
-                    shapes[t, mode.count] = _Shape(t, m, parts)
+                    shapes[t, mode.count] = _Shape(t, self._of_type[t], m, parts)
             self._shapes_of[c] = list(shapes.values())
         return self._shapes_of[c]
 
@@ -175,13 +209,10 @@ class Nodes:
                 return m
         return -1
 
-    def _choose(self, shape: _Shape, allowed: int, free: Free) -> dict[int, int] | None:
+    def _choose(self, shape: _Shape, usable: int) -> dict[int, int]:
         """Return accelerators by node: distinct nodes, in few leaves, tightest leaf first."""
         parts = shape.parts
-        usable = allowed & self._of_type[shape.type_index] & free.with_at_least(parts[0])
         wanted = len(parts)
-        if usable.bit_count() < wanted:
-            return None
         taken: list[int] = []
         leaves = [mask & usable for mask in self._leaf_masks]
         while len(taken) < wanted:
@@ -196,59 +227,71 @@ class Nodes:
         return dict(sorted(zip(taken, parts, strict=True)))
 
     def foresee(self, view: View, job: int, allowed: int, outlook: Outlook) -> Start | None:
-        """Return when the job could start on `allowed` nodes, going by running jobs' ends."""
-        key = (view.class_of(job), view.want_of(job), allowed)
+        """Return when the job could start on `allowed` nodes, going by running jobs' ends.
+
+        Whom the job may preempt counts as gone.
+        """
+        key = (view.class_of(job), view.want_of(job), self.partition_of(job), allowed)
         if key not in outlook.foreseen:
             outlook.foreseen[key] = self._foreseen(view, job, allowed, outlook)
         return outlook.foreseen[key]
 
     def _foreseen(self, view: View, job: int, allowed: int, outlook: Outlook) -> Start | None:
+        now_s = self.clock_s(view.now_us)
         found = self.place(view, job, allowed, outlook.free)
         if found is not None:
-            return Start(view.now_us, *found, _mask(found[1]))
-        free, ends = outlook.free.copy(), outlook.ends
-        window_us = us_from_s(END_WINDOW_S)
-        until_us = 0
-        k = 0
-        while k < len(ends):
-            last_us = 0
-            while k < len(ends):
-                end = ends[k]
-                k += 1
-                if not end.nodes & allowed:
-                    continue
-                if not until_us:
-                    until_us = end.at_us + window_us - (end.at_us + self._clock_us) % window_us
-                last_us = end.at_us
-                free.give(end.placement)
-                if k < len(ends) and ends[k].at_us > until_us + window_us:
-                    break
-            if not last_us:
-                return None
-            window_us *= 2
-            while k < len(ends) and ends[k].at_us > until_us + window_us:
-                window_us *= 2
+            return Start(now_s, *found, mask_of(found[1]))
+        tier = self.partitions[self.partition_of(job)].tier
+        free, ends = outlook.without_lower(tier)
+        if len(ends) < len(outlook.ends):
             found = self.place(view, job, allowed, free)
             if found is not None:
-                return Start(max(last_us, view.now_us + 1), *found, _mask(found[1]))
+                return Start(now_s, *found, mask_of(found[1]))
+        windows = outlook.windows(tier, allowed)
+        before = free.levels
+        k = 0
+        while (window := windows.get(k)) is not None:
+            last_s, later = window
+            # where it did not fit, it does not fit before more of its nodes are free
+            if self._gains(view, job, allowed, before, later.levels):
+                found = self.place(view, job, allowed, later)
+                if found is not None:
+                    return Start(max(last_s, now_s + 1), *found, mask_of(found[1]))
+                before = later.levels
+            k += 1
         return None
+
+    def _gains(
+        self, view: View, job: int, allowed: int, before: list[int], after: list[int]
+    ) -> bool:
+        """Return whether a shape of the job has more nodes to choose from than before."""
+        for shape in self._shapes(view, job):
+            level = shape.parts[0] - 1
+            if level < len(after):
+                had = before[level] if level < len(before) else 0
+                if after[level] & ~had & allowed & shape.nodes:
+                    return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """What is held until when, and on which nodes."""
+    """What is held until when, on which nodes, by which tier, and whether it may be requeued."""
 
-    at_us: int
+    at_s: int
     nodes: int
     placement: Placement
+    tier: int
+    may_go: bool
 
 
 class Free:
     """Free accelerators by node, and for each number the nodes that have so many."""
 
-    def __init__(self, by_node: list[int], masks: list[int]) -> None:
+    def __init__(self, by_node: list[int], levels: list[int]) -> None:
         self._by_node = by_node
-        self._masks = masks
+        self.levels = levels
+        """At ``k - 1``: the nodes with ``k`` free accelerators or more."""
 
     @classmethod
     def of(cls, by_node: list[int]) -> Free:
@@ -260,23 +303,75 @@ class Free:
 
     def copy(self) -> Free:
         """Return a copy, to be changed at will."""
-        return Free(self._by_node.copy(), self._masks.copy())
+        return Free(self._by_node.copy(), self.levels.copy())
 
-    def with_at_least(self, count: int) -> int:
-        """Return the nodes with so many free accelerators."""
-        return self._masks[count - 1] if count <= len(self._masks) else 0
+    def snapshot(self) -> Free:
+        """Return the levels as they are, to be looked at only."""
+        return Free([], self.levels.copy())
 
     def give(self, placement: Placement) -> None:
         """Add what a placement holds."""
         for node, count in zip(placement.nodes, placement.counts, strict=True):
             self._add(node, count)
 
+    def take(self, placement: Placement) -> None:
+        """Take what a placement holds."""
+        for node, count in zip(placement.nodes, placement.counts, strict=True):
+            before = self._by_node[node]
+            self._by_node[node] = now = before - count
+            for level in range(max(0, now), before):
+                self.levels[level] &= ~(1 << node)
+
     def _add(self, node: int, count: int) -> None:
         before = self._by_node[node]
         self._by_node[node] = now = before + count
-        self._masks.extend([0] * (now - len(self._masks)))
+        self.levels.extend([0] * (now - len(self.levels)))
         for level in range(before, now):
-            self._masks[level] |= 1 << node
+            self.levels[level] |= 1 << node
+
+
+class _Windows:
+    """What will be free after each window of ends on some nodes, worked out as far as asked."""
+
+    def __init__(self, free: Free, ends: list[_End], allowed: int) -> None:
+        self._free = free.copy()
+        self._ends = ends
+        self._next = 0
+        self._window_s = END_WINDOW_S
+        self._until_s = 0
+        self._found: list[tuple[int, Free]] = []
+        self._allowed = allowed
+
+    def get(self, k: int) -> tuple[int, Free] | None:
+        """Return the last end of window `k` and what is free then; None: no more ends."""
+        while len(self._found) <= k:
+            if not self._advance():
+                return None
+        return self._found[k]
+
+    def _advance(self) -> bool:
+        """Take the jobs of the next window away."""
+        ends, last_s = self._ends, None
+        count, k = len(ends), self._next
+        while k < count:
+            end = ends[k]
+            k += 1
+            if not end.nodes & self._allowed:
+                continue
+            if not self._until_s:
+                self._until_s = end.at_s + self._window_s - end.at_s % self._window_s
+            last_s = end.at_s
+            self._free.give(end.placement)
+            if k < count and ends[k].at_s > self._until_s + self._window_s:
+                break
+        self._next = k
+        if last_s is None:
+            return False
+        self._window_s *= 2
+        while k < count and ends[k].at_s > self._until_s + self._window_s:
+            self._window_s *= 2
+        self._found.append((last_s, self._free.snapshot()))
+        return True
 
 
 class Outlook:
@@ -285,8 +380,33 @@ class Outlook:
     def __init__(self, view: View, nodes: Nodes) -> None:
         self.free = nodes.free_now(view)
         self.ends = nodes.ends(view)
-        self.foreseen: dict[tuple[int, int, int], Start | None] = {}
-        """By class, want and allowed nodes."""
+        self.foreseen: dict[tuple[int, int, int, int], Start | None] = {}
+        """By class, want, partition and allowed nodes."""
+        self._preempts = nodes.preempts
+        self._without: dict[int, tuple[Free, list[_End]]] = {}
+        self._windows: dict[tuple[int, int], _Windows] = {}
+
+    def windows(self, tier: int, allowed: int) -> _Windows:
+        """Return what will be free on `allowed` nodes for jobs of a tier."""
+        key = (tier if self._preempts else 0, allowed)
+        if key not in self._windows:
+            self._windows[key] = _Windows(*self.without_lower(tier), allowed)
+        return self._windows[key]
+
+    def without_lower(self, tier: int) -> tuple[Free, list[_End]]:
+        """Return what is free, and will be, once all that a tier may preempt are gone."""
+        if not self._preempts:
+            return self.free, self.ends
+        if tier not in self._without:
+            stay = [end for end in self.ends if end.tier >= tier or not end.may_go]
+            free = self.free
+            if len(stay) < len(self.ends):
+                free = free.copy()
+                for end in self.ends:
+                    if end.tier < tier and end.may_go:
+                        free.give(end.placement)
+            self._without[tier] = free, stay
+        return self._without[tier]
 
 
 def _slots_fit(group: Group, placement: Placement) -> bool:
@@ -297,7 +417,8 @@ def _slots_fit(group: Group, placement: Placement) -> bool:
     return slots == whole and sum(left) == rest == max(left)
 
 
-def _mask(placement: Placement) -> int:
+def mask_of(placement: Placement) -> int:
+    """Return the nodes of a placement."""
     mask = 0
     for node in placement.nodes:
         mask |= 1 << node

@@ -75,11 +75,8 @@ class StripPlanner:
         rate, gang = self._table.rate[kinds], self._table.gang[kinds]
         left_s = np.array([max(1e-3, view.remaining_s(job)) for job in jobs])
         start_s = np.array([view.restart_us(job) / US_PER_S for job in jobs])
-        capacity = np.array(view.occupancy.type_free, dtype=np.float64)
-        for job in view.running:
-            if self._movable(view, job):
-                mode = view.modes(job)[view.running[job].mode]
-                capacity[mode.type_index] += mode.count
+        held = [job for job in view.running if self._movable(view, job)]
+        capacity = np.array(view.free_without(held), dtype=np.float64)
         run_s = times_on_types(left_s, rate, gang, capacity)
         able = np.asarray(np.isfinite(run_s).any(axis=1))
         jobs = [job for job, may in zip(jobs, able.tolist(), strict=True) if may]

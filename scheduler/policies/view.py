@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from scheduler.core.occupancy import Fit, Occupancy
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement
-from scheduler.core.units import US_PER_S, us_from_s
+from scheduler.core.units import US_PER_S, WHOLE_MILLI, us_from_s
 from scheduler.core.workload import Service, Tenancy
 
 Information = Literal["exact", "estimates", "none"]
@@ -22,6 +22,11 @@ INFORMATION_LEVELS: tuple[Information, ...] = ("exact", "estimates", "none")
 
 UNKNOWN_PRIOR_S = 60.0
 """Expected run time of a job that has not run yet, where nothing is known of it."""
+
+
+def overrun_s(attained_s: float) -> float:
+    """Return the expected remaining run time of a job whose estimate has run out."""
+    return max(UNKNOWN_PRIOR_S, 0.5 * attained_s)
 
 
 @dataclass(slots=True)
@@ -158,6 +163,14 @@ class ReplicasNow(Protocol):
         ...
 
 
+class Predicts(Protocol):
+    """Tells what is left of a job, in place of the view's own rules."""
+
+    def remaining_s(self, view: View, job: int) -> float:
+        """Return the expected remaining run time in the job's fastest mode."""
+        ...
+
+
 class Policy(Protocol):
     """Decides what starts and stops now. One instance plays one run."""
 
@@ -187,6 +200,12 @@ class View:
         Jobs that joined `waiting` since the last decision.
     ended : int
         Allocations that ended by themselves (finish, failure) since the last decision.
+    finished : list of int
+        Jobs that ended for good since then: all work done, or at their time limit.
+    changed : list of int
+        Waiting jobs whose `remaining_s` has changed since then.
+    prediction : Predicts or None
+        Who tells what is left of a job where that is not known exactly; None: the view itself.
     running : dict of int to RunningJob
         Jobs that hold accelerators.
     replicas : dict of int to RunningReplica
@@ -216,6 +235,9 @@ class View:
         self.waiting = jobs.waiting
         self.joined: list[int] = []
         self.ended = 0
+        self.finished: list[int] = []
+        self.changed: list[int] = []
+        self.prediction: Predicts | None = None
         self.running = jobs.running
         self.replicas = replicas.running
         self.wake_us: int | None = None
@@ -231,8 +253,9 @@ class View:
         self.start_replica = replicas.start
         self.stop_replica = replicas.stop
         self._modes = problem.modes
+        self._shares = problem.shares
         self._asks = [
-            tuple((i, m, m.groups[0].type_index, m.groups[0].count) for i, m in enumerate(modes))
+            tuple((i, m, m.groups[0].type_index, _whole(m)) for i, m in enumerate(modes))
             for modes in problem.modes
         ]
         self._types_of = [
@@ -309,7 +332,7 @@ class View:
         return next(known, Tenancy(name))
 
     def tenant_holds(self) -> list[list[int]]:
-        """Return the accelerators that jobs hold now, by tenant and type."""
+        """Return the accelerators that jobs hold now, by tenant and type; a share counts as one."""
         held = [[0] * len(self.problem.types) for _ in self.problem.workload.tenants]
         for job, running in self.running.items():
             for group in self.problem.modes[self._class_of[job]][running.mode].groups:
@@ -320,14 +343,18 @@ class View:
         """Return the accelerator-seconds that jobs have held so far, by tenant."""
         used_us = self._held_us()
         for job, running in self.running.items():
-            count = self.problem.modes[self._class_of[job]][running.mode].count
-            used_us[self._tenant_of[job]] += count * (self.now_us - running.start_us)
+            mode = self.problem.modes[self._class_of[job]][running.mode]
+            held_us = mode.count * (self.now_us - running.start_us)
+            used_us[self._tenant_of[job]] += held_us * mode.share_milli // WHOLE_MILLI
         return [us / US_PER_S for us in used_us]
 
     @property
     def restricted(self) -> bool:
-        """Whether quotas, labels, reservations, hosts or neighbours limit who may start where."""
-        return self._access is not None
+        """Whether more than free accelerators says who may start where.
+
+        Quotas, labels, reservations, hosts or neighbours; or jobs that share accelerators.
+        """
+        return self._access is not None or self._shares
 
     def want_of(self, job: int) -> int:
         """Return a number that jobs share which may use the same modes and nodes now.
@@ -344,21 +371,32 @@ class View:
         """Return how long a start of the job holds accelerators without progress."""
         return self._restart_us[self._class_of[job]]
 
+    def attained_s(self, job: int) -> float:
+        """Return the run time had so far, in seconds of the job's fastest mode."""
+        return self._attained_s(job)
+
+    def estimate_s(self, job: int) -> float:
+        """Return the user's estimate of the whole run time, NaN if there is none to be known."""
+        return self._estimate_s[job] if self.information == "estimates" else math.nan
+
     def remaining_s(self, job: int) -> float:
         """Return the remaining run time in the job's fastest mode, as far as it is known.
 
         ``exact``: the truth. ``estimates``: the user's estimate less what was attained; an
         estimate that has run out counts as half the attained time, and a missing one as
         unknown. ``none``: a job is expected to need as much again as it has had, which is
-        exact for a Pareto tail of index 2 and orders jobs by least attained service.
+        exact for a Pareto tail of index 2 and orders jobs by least attained service. At the
+        latter two `prediction`, if there is one, tells it instead.
         """
         if self.information == "exact":
             return self._remaining_work(job) / self._best_rate[self._class_of[job]]
+        if self.prediction is not None:
+            return self.prediction.remaining_s(self, job)
         attained = self._attained_s(job)
         estimate = self._estimate_s[job]
         if self.information == "estimates" and not math.isnan(estimate):
             left = estimate - attained
-            return left if left > 0 else max(UNKNOWN_PRIOR_S, 0.5 * attained)
+            return left if left > 0 else overrun_s(attained)
         return max(UNKNOWN_PRIOR_S, attained)
 
     def run_s(self, job: int, mode: int) -> float:
@@ -409,6 +447,11 @@ class View:
             where = self._access.hide(want, where)
         return self._search(chosen, fit, where)
 
+    def usable(self, job: int, occupancy: Occupancy | None = None) -> Occupancy:
+        """Return what the job may use of what is free, whatever its mode."""
+        where = self.occupancy if occupancy is None else occupancy
+        return where if self._access is None else self._access.hide(self.want_of(job), where)
+
     def may_start(self, job: int, mode: int, placement: Placement) -> bool:
         """Return whether quotas, labels, reservations and the like let the job start there."""
         chosen = self.problem.modes[self._class_of[job]][mode]
@@ -425,6 +468,26 @@ class View:
             return nullcontext()
         running = [(job, self.running[job]) for job in jobs]
         return self._access.without([(j, self.modes(j)[r.mode], r.placement) for j, r in running])
+
+    def after_stopping(self, jobs: Sequence[int]) -> Occupancy:
+        """Return what would be free if some running jobs stopped: a copy, to plan on."""
+        then = self.occupancy.copy()
+        for job in jobs:
+            then.give(self.running[job].placement)
+        return then
+
+    def free_without(self, jobs: Sequence[int]) -> list[int]:
+        """Return the accelerators of each type that are free or that some running jobs hold.
+
+        One that several of them share counts once, and only if nobody else has a part of it.
+        """
+        if self._shares:
+            return list(self.after_stopping(jobs).type_free)
+        free = list(self.occupancy.type_free)
+        for job in jobs:
+            for group in self.modes(job)[self.running[job].mode].groups:
+                free[group.type_index] += group.count
+        return free
 
     def place(
         self, mode: Mode, fit: Fit = "best", occupancy: Occupancy | None = None
@@ -469,3 +532,8 @@ class View:
         """Ask to be called at `at_us` (the earliest request counts) even if nothing happens."""
         if at_us > self.now_us and (self.wake_us is None or at_us < self.wake_us):
             self.wake_us = at_us
+
+
+def _whole(mode: Mode) -> int:
+    """Return how many accelerators of its first type must be free for a mode; of a share, none."""
+    return mode.groups[0].count if mode.share_milli == WHOLE_MILLI else 0

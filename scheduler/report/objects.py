@@ -53,6 +53,7 @@ def run_object(summary: Summary, inputs: Mapping[str, Any]) -> dict[str, Any]:
         "violation_messages": list(summary.violations),
         "bounds": {name: _number(value) for name, value in summary.bounds.items()},
         "bound_proof": summary.bound_proof,
+        "bound_holds_for": summary.bound_holds_for if summary.bounds else "",
         "gap": _number(summary.gap()),
         **{name: _number(summary.mean(name)) for name in _MORE},
         "seeds": list(summary.seeds),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from scheduler.core.bounds import EVERY_SCHEDULE
 from scheduler.core.errors import Fault, InputError
 from scheduler.core.metrics import FIGURES, Interval, interval, p_value, paired_difference
 from scheduler.core.units import US_PER_S, s_from_us
@@ -68,6 +69,8 @@ class Summary:
     bound_proof : str
         What the bounds on mean completion time rest on: ``plan``, ``area`` or ``none``; joined by
         a slash where replays differ.
+    bound_holds_for : str
+        Which schedules those bounds hold for: the fewest that they do in any replay.
     """
 
     policy: str
@@ -87,6 +90,7 @@ class Summary:
     p_values: Mapping[str, float] = field(default_factory=dict)
     tenants: Mapping[str, TenantSummary] = field(default_factory=dict)
     bound_proof: str = "area"
+    bound_holds_for: str = EVERY_SCHEDULE
 
     def mean(self, name: str) -> float:
         """Return the mean of a figure by name."""
@@ -181,7 +185,13 @@ def _summary(results: list[ReplayResult], reference: list[ReplayResult] | None) 
         p_values=_p_values(results, reference) if reference else {},
         tenants=_tenants(results),
         bound_proof="/".join(sorted({r.bounds.proof for r in results}, reverse=True)),
+        bound_holds_for=fewest(r.bounds.holds_for for r in results),
     )
+
+
+def fewest(held_for: Iterable[str]) -> str:
+    """Return which schedules several bounds hold for together."""
+    return next((some for some in held_for if some != EVERY_SCHEDULE), EVERY_SCHEDULE)
 
 
 def _bounds(results: list[ReplayResult]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from scheduler.execute.sweep import Grid, Standing, SweepResult
 from scheduler.report.objects import run_object
 from scheduler.report.running import running_interval
 from scheduler.report.screen import LINE_EVERY_S, replays_bar
-from scheduler.report.summary import Summary, half_width, summarise
+from scheduler.report.summary import Summary, fewest, half_width, summarise
 from scheduler.report.words import duration, number, plain, spread, time_unit
 
 
@@ -127,10 +127,13 @@ def _table(rows: Sequence[SweepRow]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("scenario", no_wrap=True)
     table.add_column("policy", no_wrap=True)
+    proofs = list(dict.fromkeys(s.bound_proof for s in shown if s.bounds))
+    bounded = [f"{'/'.join(proofs)} bound\n{unit}", "gap\n%"] if proofs else []
     for title in (
         "replays",
         f"mean JCT\n{unit}",
         "change\n%",
+        *bounded,
         f"p99 JCT\n{far_unit}",
         "idle\n%",
         "waste\n%",
@@ -144,12 +147,13 @@ def _table(rows: Sequence[SweepRow]) -> Table:
         if last and row.scenario != last:
             table.add_section()
         s = row.summary
-        cells = ["0", *["-"] * 5]
+        cells = ["0", *["-"] * (5 + len(bounded))]
         if s is not None:
             cells = [
                 str(len(s.seeds)),
                 _shown(s.figures["mean_jct_s"], 1 / length),
                 _change(s),
+                *_bound(s, length)[: len(bounded)],
                 _shown(s.figures["p99_jct_s"], 1 / far),
                 _shown(s.figures["idle_fraction"], 100.0),
                 _shown(s.figures["waste_fraction"], 100.0),
@@ -158,7 +162,16 @@ def _table(rows: Sequence[SweepRow]) -> Table:
         failed = [str(row.failed)] if failing else []
         table.add_row(name, escape(plain(row.policy)), *cells, *failed)
         last = row.scenario
+    if bounded:
+        held_for = fewest(s.bound_holds_for for s in shown if s.bounds)
+        table.caption = f"bound: on {held_for} of the finished jobs"
+        table.caption_justify = "left"
     return table
+
+
+def _bound(summary: Summary, length: float) -> list[str]:
+    bound = summary.bounds.get("mean_jct_s", math.nan)
+    return [number(bound / length), number(100 * summary.gap())]
 
 
 def _shown(figure: Interval, scale: float) -> str:

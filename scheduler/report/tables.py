@@ -20,7 +20,7 @@ from scheduler.core.ledger import (
     WASTE_CAUSES,
     Cause,
 )
-from scheduler.report.summary import Summary, half_width
+from scheduler.report.summary import Summary, fewest, half_width
 from scheduler.report.words import bar, count, number, plain, spread, time_unit
 
 GAP: Final = 3
@@ -80,9 +80,14 @@ def policy_tables(summaries: Sequence[Summary], width: int) -> list[Table]:
         served = [number(100 * s.mean("slo_attainment")) for s in summaries]
         use.append(_Column("served\n%", served))  # of the services' requests
     names = _Column("policy", [escape(plain(s.policy)) for s in summaries])
-    return [
+    tables = [
         _table(names, columns) for columns in _packed([times, use], width - EDGES - names.width)
     ]
+    if any(s.bounds for s in summaries):
+        held_for = fewest(s.bound_holds_for for s in summaries)
+        tables[0].caption = f"bound: on {held_for} of the finished jobs"
+        tables[0].caption_justify = "left"
+    return tables
 
 
 def ledger_table(summaries: Sequence[Summary], width: int) -> Table:

@@ -18,6 +18,7 @@ from typing import Final
 from scheduler.core.occupancy import Occupancy
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement
+from scheduler.core.sharing import SharedOccupancy
 from scheduler.policies.view import RunningJob
 from scheduler.simulate.quota import QuotaBook
 
@@ -259,12 +260,19 @@ class Access:
 
 
 def hidden(where: Occupancy, most: Mapping[int, int]) -> Occupancy:
-    """Return `where` with no more than `most` free accelerators on the nodes it names."""
+    """Return `where` with no more than `most` free accelerators on the nodes it names.
+
+    Where that is none, what is left of shared ones is not to be had either.
+    """
     twin: Occupancy | None = None
     for node, limit in most.items():
         spare = where.free[node] - limit
-        if spare > 0:
+        closes = not limit and isinstance(where, SharedOccupancy) and where.is_open(node)
+        if spare > 0 or closes:
             if twin is None:
                 twin = where.copy()
-            twin.withhold(node, spare)
+            if spare > 0:
+                twin.withhold(node, spare)
+            if closes and isinstance(twin, SharedOccupancy):
+                twin.close(node)
     return where if twin is None else twin

@@ -23,13 +23,12 @@ from scheduler.core.units import us_from_s
 from scheduler.policies.view import Information, Policy, View
 from scheduler.simulate.clock import Clock, Kind
 from scheduler.simulate.ground import Ground
-from scheduler.simulate.guarded_idle import GuardedIdleBook
 from scheduler.simulate.held import held_us
-from scheduler.simulate.idle import IdleBook
 from scheduler.simulate.jobs import FAR_US, JobBook
 from scheduler.simulate.nodes import NodeBook
 from scheduler.simulate.power_meter import energy_of
 from scheduler.simulate.replicas import ReplicaBook
+from scheduler.simulate.shared import SharedIdleBook, idle_book, shared_us
 from scheduler.simulate.snapshot import (
     THEN,
     Overlay,
@@ -125,7 +124,7 @@ class Engine:
             replicas=self.replicas,
             power_allows=self.ground.power_allows,
         )
-        self._idle = self._idle_book()
+        self._idle = idle_book(problem, self.ground, self.jobs.access)
         handlers: dict[int, Callable[[int, int], None]] = {
             Kind.FINISH: self.jobs.finish,
             Kind.LIMIT: self.jobs.reach_limit,
@@ -143,12 +142,6 @@ class Engine:
         self._schedule()
         self._idle.refresh(0, self.jobs.waiting_wants, self.replicas.short())
         self.policy = policy  # saved last: a fork leaves it out, with all that only it knows
-
-    def _idle_book(self) -> IdleBook:
-        problem, ground, access = self.problem, self.ground, self.jobs.access
-        if access is not None:
-            return GuardedIdleBook(problem, ground.layout, ground, access)
-        return IdleBook(problem, ground.layout, ground.occupancy, ground.power_allows)
 
     def _schedule(self) -> None:
         """Push everything that is known before the run; arrivals one by one, as they come."""
@@ -203,7 +196,7 @@ class Engine:
         refresh, serves = self._idle.refresh, bool(self.replicas.services)
         occupancy, turns = self.ground.occupancy, jobs.turns
         waiting, short, events = jobs.waiting_wants, _NOBODY, 0
-        paused, watched = False, True
+        paused, watched, knows_ends = False, True, self.information == "exact"
         while True:
             now = jobs.next_us
             if heap and heap[0][0] < now:
@@ -219,18 +212,25 @@ class Engine:
             elif (not jobs.unfinished or self._standing > _STANDSTILL_INSTANTS) and self._over(now):
                 break
             clock.now_us = view.now_us = occupancy.now_us = now
+            earlier = events - jobs.outdated
             if jobs.next_us == now:
                 events += self._release(now)
             while heap and heap[0][0] == now:
                 _, kind, _, subject, detail = pop(heap)
                 events += 1
                 handlers[kind](subject, detail)
+            if not knows_ends and events - jobs.outdated == earlier:
+                continue  # when a stopped job would have ended is not for the policy to know
             if turns is not None:
                 jobs.deal_turns()
             if jobs.joining:
                 view.joined, jobs.joining = jobs.joining, []
             elif view.joined:
                 view.joined = []
+            if jobs.finished:
+                view.finished, jobs.finished = jobs.finished, []
+            elif view.finished:
+                view.finished = []
             view.ended, jobs.ended = jobs.ended, 0
             decide(view)
             if not jobs.running:
@@ -373,9 +373,13 @@ class Engine:
             self.replicas.served(),
             self.nodes.downs(),
         )
+        held += self._idle.close(self.clock.now_us)
+        if isinstance(self._idle, SharedIdleBook):
+            rests = self._idle.rests.close(self.clock.now_us)
+            held += shared_us(problem, self.ground.layout, allocations, rests)
         self._ledger_end_us = self.clock.now_us
         self._ledger = Ledger(
-            held + self._idle.close(self.clock.now_us),
+            held,
             tuple(problem.types[p.type_index] for p in problem.pools),
             tuple(problem.domains[p.domains[0]].name for p in problem.pools),
         )

@@ -6,6 +6,8 @@ from scheduler.core.errors import PolicyError
 from scheduler.core.occupancy import Layout, Occupancy
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement
+from scheduler.core.sharing import SharedOccupancy
+from scheduler.core.units import WHOLE_MILLI
 from scheduler.simulate.power_meter import PowerMeter
 
 
@@ -16,12 +18,15 @@ class Ground:
     ----------
     layout, occupancy, meter
         Look-ups, free accelerators, and the draw of each site.
+    shared : SharedOccupancy or None
+        The same as `occupancy`, where jobs may share accelerators.
     """
 
     def __init__(self, problem: Problem, policy_name: str) -> None:
         self.problem = problem
         self.layout = Layout(problem)
-        self.occupancy = Occupancy(self.layout)
+        self.shared = SharedOccupancy(self.layout) if problem.shares else None
+        self.occupancy = self.shared or Occupancy(self.layout)
         self.meter = PowerMeter(problem, self.layout)
         self._caps_power = self.meter.caps_power
         self._policy_name = policy_name
@@ -56,6 +61,26 @@ class Ground:
             raise self.error(f"{_named(who)}: {error}") from error
         if self._caps_power:
             self.meter.add(mode, placement, 1)
+
+    def seat(self, mode: Mode, placement: Placement, who: int) -> Placement:
+        """Return the placement with a device for a share, on the node that was chosen for it.
+
+        Policies that count whole accelerators name the node; sharers meet there all the same.
+
+        Raises
+        ------
+        PolicyError
+            If the node has no room, or a gang of whole accelerators was given a share of one.
+        """
+        if mode.share_milli < WHOLE_MILLI:
+            assert self.shared is not None, "some class asks for shares"
+            seated = self.shared.seat(mode, placement)
+            if seated is None:
+                raise self.error(f"{_named(who)}: no room for {mode.share_milli}/1000 there")
+            return seated
+        if placement.device >= 0:
+            raise self.error(f"{_named(who)} was given a share of an accelerator it needs whole")
+        return placement
 
     def give(self, mode: Mode, placement: Placement) -> None:
         """Release `placement`."""

@@ -15,6 +15,7 @@ from scheduler.core.ledger import Cause
 from scheduler.core.occupancy import Layout
 from scheduler.core.problem import Problem
 from scheduler.core.run import AllocationColumns, Down
+from scheduler.core.units import WHOLE_MILLI
 from scheduler.core.workload import IntArray
 from scheduler.simulate.power_meter import flat_by_mode
 from scheduler.simulate.replicas import Served
@@ -29,11 +30,15 @@ def held_us(
 ) -> IntArray:
     """Return accelerator-microseconds by pool and cause of all that was held or down.
 
+    Shares of accelerators are left out: they are for `scheduler.simulate.shared`.
+
     Returns
     -------
     ndarray of int64, shape (pools, causes)
     """
     amount_us: IntArray = np.zeros((len(problem.pools), len(Cause)), dtype=np.int64)
+    if problem.shares:
+        allocations = _of_whole(problem, allocations)
     _book_jobs(amount_us, problem, layout, allocations)
     for replica in replicas:
         _book_replica(amount_us, problem, layout, replica)
@@ -44,17 +49,32 @@ def held_us(
     return amount_us
 
 
+def _of_whole(problem: Problem, held: AllocationColumns) -> AllocationColumns:
+    """Return the allocations that hold accelerators whole."""
+    share, first = flat_by_mode(problem, lambda mode: mode.share_milli)
+    kind = first[problem.workload.jobs.class_index[held.job]] + held.mode
+    return held.rows(np.flatnonzero(share[kind] == WHOLE_MILLI))
+
+
 def _book_jobs(
     amount_us: IntArray, problem: Problem, layout: Layout, held: AllocationColumns
 ) -> None:
-    """Split every allocation of a job.
+    """Split every allocation of a job."""
+    if not len(held):
+        return
+    row, nodes, counts = held.parts()
+    pool = np.array(layout.node_pool, dtype=np.int64)[nodes]
+    for cause, each_us in splits_us(problem, held):
+        np.add.at(amount_us[:, cause], pool, counts * each_us[row])
+
+
+def splits_us(problem: Problem, held: AllocationColumns) -> tuple[tuple[Cause, IntArray], ...]:
+    """Return the microseconds of each allocation by cause.
 
     The overhead is ``reconfiguration``; of the rest, the share of work a failure undid
     is ``lost``, the share spent waiting for slower members ``straggler``, and what the
     mode's rate falls short of the gang's best on these types ``communication``.
     """
-    if not len(held):
-        return
     pace, first = flat_by_mode(problem, lambda mode: mode.rate / mode.best_rate)
     wait, _ = flat_by_mode(problem, lambda mode: mode.straggler)
     kind = first[problem.workload.jobs.class_index[held.job]] + held.mode
@@ -66,16 +86,13 @@ def _book_jobs(
     kept_us = run_us - lost_us
     straggler_us = np.floor(kept_us * wait[kind]).astype(np.int64)
     productive_us = np.floor((kept_us - straggler_us) * pace[kind]).astype(np.int64)
-    row, nodes, counts = held.parts()
-    pool = np.array(layout.node_pool, dtype=np.int64)[nodes]
-    for cause, each_us in (
+    return (
         (Cause.RECONFIGURATION, held.overhead_us),
         (Cause.LOST, lost_us),
         (Cause.STRAGGLER, straggler_us),
         (Cause.PRODUCTIVE, productive_us),
         (Cause.COMMUNICATION, kept_us - straggler_us - productive_us),
-    ):
-        np.add.at(amount_us[:, cause], pool, counts * each_us[row])
+    )
 
 
 def _book_replica(amount_us: IntArray, problem: Problem, layout: Layout, replica: Served) -> None:

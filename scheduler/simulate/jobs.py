@@ -10,7 +10,7 @@ import numpy as np
 
 from scheduler.core.problem import Problem
 from scheduler.core.run import AllocationColumns, Crash, Placement
-from scheduler.core.units import US_PER_S, all_us_from_s, us_from_s
+from scheduler.core.units import US_PER_S, WHOLE_MILLI, all_us_from_s, us_from_s
 from scheduler.core.workload import HELD_BACK, FloatArray
 from scheduler.policies.view import RunningJob
 from scheduler.simulate.access import Access, is_guarded
@@ -57,6 +57,8 @@ class JobBook:
         Jobs that joined `waiting` since the policy was last asked.
     ended : int
         Allocations that ended by themselves since then.
+    finished : list of int
+        Jobs that ended for good since then.
     unfinished, arriving : int
         Jobs that have not ended, and those of them that have not arrived.
     next_us : int
@@ -69,6 +71,8 @@ class JobBook:
         Jobs that need one which will never finish, and which.
     crashes : list of Crash
         Stops that are no node's fault.
+    outdated : int
+        Foreseen ends that passed without one, as the job had been stopped before.
     log : list
         Flat: job, mode, start, end and placement of each allocation that has ended.
     """
@@ -87,6 +91,7 @@ class JobBook:
         self._clock = clock
         self._class_of: list[int] = jobs.class_index.tolist()
         self._modes = [tuple((m, m.count, m.rate) for m in modes) for modes in problem.modes]
+        self._shares = problem.shares
         self._restart_us = [us_from_s(c.restart_s) for c in problem.workload.classes]
         self._preemptible = [c.preemptible for c in problem.workload.classes]
         self._loses = [not c.saves_state for c in problem.workload.classes]
@@ -109,6 +114,7 @@ class JobBook:
         self._hazard = Hazard.of(problem, seed)
         self.joining: list[int] = []
         self.ended = 0
+        self.finished: list[int] = []
         self.unfinished = 0
         self.arriving = 0
         self.next_us = FAR_US
@@ -116,6 +122,7 @@ class JobBook:
         self.killed_us: dict[int, int] = {}
         self.cancelled: dict[int, str] = {}
         self.crashes: list[Crash] = []
+        self.outdated = 0
         self.log: list[Any] = []
         self._cut_short: dict[int, tuple[float, float]] = {}
 
@@ -143,8 +150,9 @@ class JobBook:
         log, held, tenant_of = self.log, self._tenant_us, self._problem.workload.jobs.tenant_index
         for at in range(self._tenants_seen, len(log), _WIDTH):
             job, mode, start_us, end_us, _ = log[at : at + _WIDTH]
-            count = self._modes[self._class_of[job]][mode][1]
-            held[tenant_of[job]] += count * (end_us - start_us)
+            kind, count, _ = self._modes[self._class_of[job]][mode]
+            held_us = count * (end_us - start_us)
+            held[tenant_of[job]] += held_us * kind.share_milli // WHOLE_MILLI
         self._tenants_seen = len(log)
         return held.copy()
 
@@ -230,6 +238,8 @@ class JobBook:
     def _begin(self, job: int, mode_index: int, placement: Placement) -> None:
         c = self._class_of[job]
         mode, count, rate = self._modes[c][mode_index]
+        if self._shares:
+            placement = self._ground.seat(mode, placement, job)
         if self.access is not None:
             fault = self.access.refuses(job, mode, placement, self._ground.occupancy)
             if fault:
@@ -256,11 +266,13 @@ class JobBook:
 
     def finish(self, job: int, start_number: int) -> None:
         """All work of a job is done, unless it was stopped since that was foreseen."""
-        running = self.running.get(job)
-        if running is None or self._starts[job] != start_number:
+        running = self._still(job, start_number)
+        if running is None:
             return
+        self._attained_best_s[job] += self._progress(job, running) / self._best_rate(job)
         self._end(job, running)
         self.finished_us[job] = self._clock.now_us
+        self.finished.append(job)
         self.ended += 1
         self.unfinished -= 1
         if self._needs is not None:
@@ -275,9 +287,12 @@ class JobBook:
         running = self._still(job, start_number)
         if running is None:
             return
-        self._note_work(self._progress(job, running), 0.0)
+        work = self._progress(job, running)
+        self._note_work(work, 0.0)
+        self._attained_best_s[job] += work / self._best_rate(job)
         self._end(job, running)
         self.killed_us[job] = self._clock.now_us
+        self.finished.append(job)
         self.ended += 1
         self.unfinished -= 1
         self._lose(job, "reached its time limit")
@@ -307,7 +322,9 @@ class JobBook:
 
     def _still(self, job: int, start_number: int) -> RunningJob | None:
         """Return what a job holds if it is still in the start that an event was pushed for."""
-        return self.running.get(job) if self._starts[job] == start_number else None
+        running = self.running.get(job) if self._starts[job] == start_number else None
+        self.outdated += running is None
+        return running
 
     def stop(self, job: int) -> None:
         """Preempt a running job (see `scheduler.policies.view.JobsNow`)."""

@@ -42,6 +42,15 @@ class _NodeState:
     failed_since_us: list[int] = field(default_factory=list)  # by failed accelerator
 
 
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Accelerators of a node that are held together, and by whom."""
+
+    count: int
+    jobs: list[int]
+    replicas: list[int]
+
+
 class NodeBook:
     """Failures and repairs, and the log of what was out of use.
 
@@ -229,31 +238,44 @@ class NodeBook:
             state.drained, state.drained_since_us = drained, now_us
 
     def _held(self, node: int) -> int:
-        running = [r.placement for r in self._jobs.running.values()]
-        running += [r.placement for r in self._replicas.running.values()]
-        return sum(p.counts[p.nodes.index(node)] for p in running if node in p.nodes)
+        return sum(unit.count for unit in self._units(node))
+
+    def _units(self, node: int) -> list[_Unit]:
+        """Return what is held of a node: jobs in order of start, those of one device together."""
+        units: list[_Unit] = []
+        shared: dict[int, _Unit] = {}
+        for job, running in self._jobs.running.items():
+            place = running.placement
+            if node not in place.nodes:
+                continue
+            if place.device in shared:
+                shared[place.device].jobs.append(job)
+                continue
+            units.append(_Unit(place.counts[place.nodes.index(node)], [job], []))
+            if place.device >= 0:
+                shared[place.device] = units[-1]
+        for number, replica in self._replicas.running.items():
+            place = replica.placement
+            if node in place.nodes:
+                units.append(_Unit(place.counts[place.nodes.index(node)], [], [number]))
+        return units
 
     def _lose(self, node: int, which: range) -> list[int]:
         """End the gangs and replicas that hold any of the node's accelerators in `which`.
 
-        What is held comes first, in order of start; what is free or out of use comes last.
-        Returns the jobs among them that had begun before now.
+        What is held comes first, in order of start; what is free or out of use comes last. An
+        accelerator goes with all that share it. Returns the jobs among them that had begun
+        before now.
         """
         first = 0
         jobs, replicas = self._jobs, self._replicas
-        lost_jobs, lost_replicas = [], []
-        for job, running in jobs.running.items():
-            if node in running.placement.nodes:
-                beyond = first + running.placement.counts[running.placement.nodes.index(node)]
-                if which.start < beyond and first < which.stop:
-                    lost_jobs.append(job)
-                first = beyond
-        for number, replica in replicas.running.items():
-            if node in replica.placement.nodes:
-                beyond = first + replica.placement.counts[replica.placement.nodes.index(node)]
-                if which.start < beyond and first < which.stop:
-                    lost_replicas.append(number)
-                first = beyond
+        lost_jobs: list[int] = []
+        lost_replicas: list[int] = []
+        for unit in self._units(node):
+            if which.start < first + unit.count and first < which.stop:
+                lost_jobs += unit.jobs
+                lost_replicas += unit.replicas
+            first += unit.count
         now_us = self._clock.now_us
         struck = [job for job in lost_jobs if jobs.running[job].start_us < now_us]
         for job in lost_jobs:

@@ -10,7 +10,7 @@ import numpy as np
 from scheduler.core.occupancy import Layout
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import AllocationColumns, Down, Placement, ReplicaAllocation
-from scheduler.core.units import DAY_S, HOUR_S, US_PER_S
+from scheduler.core.units import DAY_S, HOUR_S, US_PER_S, WHOLE_MILLI
 from scheduler.core.workload import FloatArray, IntArray
 from scheduler.physics.power import node_w
 
@@ -49,12 +49,12 @@ class PowerMeter:
 
     def added_w(self, mode: Mode, placement: Placement) -> dict[int, float]:
         """Return what a gang draws above idle, by site index."""
-        per_accelerator_w = mode.power_w / mode.count
+        per_accelerator_w, share = mode.power_w / mode.count, mode.share_milli / WHOLE_MILLI
         added: dict[int, float] = {}
         for node, count in zip(placement.nodes, placement.counts, strict=True):
             pool = self.layout.node_pool[node]
             site = self.pool_site[pool]
-            extra = count * (per_accelerator_w - self.pool_idle_w[pool])
+            extra = count * (per_accelerator_w - self.pool_idle_w[pool] * share)
             added[site] = added.get(site, 0.0) + extra
         return added
 
@@ -65,6 +65,13 @@ class PowerMeter:
             if cap is not None and self.base_w[site] + self.gang_w[site] + extra > cap + 1e-6:
                 return False
         return True
+
+    def spare_w(self) -> float:
+        """Return what every site may draw more within its cap."""
+        drawn = zip(self.cap_w, self.base_w, self.gang_w, strict=True)
+        return min(
+            (cap - base - gang for cap, base, gang in drawn if cap is not None), default=math.inf
+        )
 
     def add(self, mode: Mode, placement: Placement, sign: int) -> None:
         """Count a gang in (`sign` 1) or out (-1)."""
@@ -133,7 +140,8 @@ def _added_by(problem: Problem, meter: PowerMeter, held: AllocationColumns) -> F
     pool = np.array(meter.layout.node_pool, dtype=np.int64)[nodes]
     idle_w = np.array(meter.pool_idle_w, dtype=np.float64)[pool]
     site = np.array(meter.pool_site, dtype=np.float64)[pool]
-    watts = counts * (each_w[kind][row] - idle_w)
+    share, _ = flat_by_mode(problem, lambda mode: mode.share_milli / WHOLE_MILLI)
+    watts = counts * (each_w[kind][row] - idle_w * share[kind][row])
     return np.stack([site, watts, held.start_us[row], held.end_us[row]], axis=1)
 
 

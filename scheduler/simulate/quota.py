@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from scheduler.core.problem import Mode, Problem
+from scheduler.core.units import WHOLE_MILLI
 from scheduler.core.workload import Tenancy
 
 _ALL = -1
@@ -13,6 +14,8 @@ _ALL = -1
 
 class QuotaBook:
     """Accelerators held by tenants that have quotas, by kind: a type, or all types together.
+
+    Counted in thousandths, so that shares count as what they are.
 
     Parameters
     ----------
@@ -23,10 +26,12 @@ class QuotaBook:
     def __init__(self, problem: Problem) -> None:
         rules = {t.tenant: t for t in problem.workload.tenancies}
         names = {name.casefold(): t for t, name in enumerate(problem.types)}
-        self._quota = [_quota(rules.get(t), names) for t in problem.workload.tenants]
-        self._borrow = [
-            rules[t].borrow if t in rules else 0 for t in problem.workload.tenants
-        ]  # fmt: skip
+        self._quota = [
+            {kind: count * WHOLE_MILLI for kind, count in _quota(rules.get(t), names).items()}
+            for t in problem.workload.tenants
+        ]
+        lent = [rules[t].borrow if t in rules else 0 for t in problem.workload.tenants]
+        self._borrow = [None if count is None else count * WHOLE_MILLI for count in lent]
         self._held: list[dict[int, int]] = [dict.fromkeys(quota, 0) for quota in self._quota]
         self._together: dict[int, int] = {}
         for quota in self._quota:
@@ -115,6 +120,7 @@ def _quota(rule: Tenancy | None, names: dict[str, int]) -> dict[int, int]:
 
 
 def _asked(mode: Mode) -> dict[int, int]:
-    asked = {group.type_index: group.count for group in mode.groups}
+    """Return the thousandths of accelerators that a mode asks for, by kind."""
+    asked = {group.type_index: group.count * mode.share_milli for group in mode.groups}
     asked[_ALL] = sum(asked.values())
     return asked

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from scheduler.core.occupancy import Layout, Occupancy
 from scheduler.core.problem import Mode
@@ -15,10 +16,19 @@ from scheduler.core.run import Placement, Status
 from scheduler.solver.round_types import Candidate, Option, RoundAnswer
 
 
+By = Literal["density", "utility"]
+"""Who starts first: what is worth most per accelerator, or most in all (among equal weights and
+speeds the shortest job, as under shortest remaining time first)."""
+
+
 def greedy_round(
-    layout: Layout, occupancy: Occupancy, candidates: Sequence[Candidate], bound: float
+    layout: Layout,
+    occupancy: Occupancy,
+    candidates: Sequence[Candidate],
+    bound: float,
+    by: By = "density",
 ) -> RoundAnswer:
-    """Keep what runs; start by utility per accelerator, evicting what is worth less.
+    """Keep what runs; start in order of utility, evicting what is worth less.
 
     Parameters
     ----------
@@ -28,6 +38,8 @@ def greedy_round(
         As for `solve_round`.
     bound : float
         From `Prices.search`.
+    by : str
+        Whether utility is per accelerator or in all.
 
     Returns
     -------
@@ -35,7 +47,7 @@ def greedy_round(
         Feasible, with that bound.
     """
     kept = {c.job: c for c in candidates if c.held is not None}
-    return improved(layout, occupancy.copy(), candidates, kept, {}, bound)
+    return improved(layout, occupancy.copy(), candidates, kept, {}, bound, by=by)
 
 
 def improved(
@@ -47,6 +59,7 @@ def improved(
     bound: float,
     *,
     most_searches: float = math.inf,
+    by: By = "density",
 ) -> RoundAnswer:
     """Start what else has room or is worth more than what is in its way; move what gains by it.
 
@@ -60,10 +73,15 @@ def improved(
         Running candidates left in place, and jobs placed, by job; both are changed.
     most_searches : float
         Searches for gangs to evict.
+    by : str
+        As for `greedy_round`.
     """
     order = sorted(
         (c for c in candidates if c.held is None and c.options and c.job not in starts),
-        key=lambda c: (-_density(c.options[0]), c.job),
+        key=lambda c: (
+            -(_density(c.options[0]) if by == "density" else c.options[0].utility),
+            c.job,
+        ),
     )
     weakest = sorted(kept.values(), key=_held_density)
     searches = 0

@@ -86,6 +86,7 @@ def large_round(
     first = [0]
     fixed: list[Candidate] = []
     asked: list[int] = []
+    known: dict[int, list[tuple[int, int, int]]] = {}  # a few hundred modes, ten thousand options
     for c, candidate in enumerate(candidates):
         held = candidate.held
         if held is not None:
@@ -97,7 +98,10 @@ def large_round(
             worth.append(held.utility)
             which.append((c, _KEEP))
         for o, option in enumerate(candidate.options):
-            for row in _option_rows(kinds, option.shape):
+            sizes = known.get(id(option.shape))
+            if sizes is None:
+                sizes = known[id(option.shape)] = _option_rows(kinds, option.shape)
+            for row in sizes:
                 rows.append(row)
                 worth.append(option.utility)
                 which.append((c, o))

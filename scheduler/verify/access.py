@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Violation
-from scheduler.core.units import s_from_us, us_from_s
+from scheduler.core.units import WHOLE_MILLI, s_from_us, us_from_s
 from scheduler.core.workload import JobClass, Tenancy
 from scheduler.verify.facts import Facts, Hold, Span
 
@@ -31,11 +31,14 @@ class Claim:
         Nodes without its labels, or kept for others.
     usable : tuple of int
         By node, the free accelerators it may take.
+    full : frozenset of int
+        Nodes on which it may take nothing, not even a share of an accelerator.
     """
 
     modes: tuple[Mode, ...]
     barred: frozenset[int]
     usable: tuple[int, ...]
+    full: frozenset[int] = frozenset()
 
 
 def is_guarded(problem: Problem) -> bool:
@@ -107,17 +110,23 @@ def _domain(facts: Facts, node: int, level: str) -> int:
 
 
 def _kinds(facts: Facts, mode: Mode) -> dict[str, int]:
-    """Return the accelerators a mode asks for, by type name and in all."""
-    asked = {_ALL: mode.count}
+    """Return the thousandths of accelerators a mode asks for, by type name and in all."""
+    asked = {_ALL: mode.count * mode.share_milli}
     for group in mode.groups:
         name = facts.problem.types[group.type_index].casefold()
-        asked[name] = asked.get(name, 0) + group.count
+        asked[name] = asked.get(name, 0) + group.count * mode.share_milli
     return asked
 
 
 def _quota(tenancy: Tenancy) -> dict[str, int]:
-    quota = {name.casefold(): count for name, count in tenancy.quota.items()}
-    return quota if tenancy.total is None else quota | {_ALL: tenancy.total}
+    """Return a tenant's quota in thousandths of accelerators, by kind."""
+    quota = {name.casefold(): count * WHOLE_MILLI for name, count in tenancy.quota.items()}
+    return quota if tenancy.total is None else quota | {_ALL: tenancy.total * WHOLE_MILLI}
+
+
+def _borrow(tenancy: Tenancy) -> float:
+    """Return the thousandths that a tenant may hold beyond its quota."""
+    return math.inf if tenancy.borrow is None else tenancy.borrow * WHOLE_MILLI
 
 
 def _together(facts: Facts) -> dict[str, int]:
@@ -156,22 +165,26 @@ def claim_of(
         if start <= at_us < end and not _is_member(facts, job, tenants, jobs):
             barred |= nodes
     usable = [0 if n in barred else max(0, count) for n, count in enumerate(free)]
+    full = set(barred)
     for name in ("cpus", "host_memory_bytes"):
         need = getattr(kind, name)
         taken = _taken(facts, live, name) if need > 0 else {}
         for n, node in enumerate(facts.problem.cluster.nodes if need > 0 else ()):
             spare = getattr(node, name) - taken.get(n, 0.0)
             if math.isfinite(spare):
-                usable[n] = min(usable[n], max(0, math.floor(spare / need + 1e-9)))
+                room = max(0, math.floor(spare / need + 1e-9))
+                usable[n] = min(usable[n], room)
+                full |= {n} if not room else set()
     mates = [h for h in live if h.job >= 0 and _group(facts, h.job) == _group(facts, job)]
     if mates and kind.apart is not None:
         near = {_domain(facts, n, kind.apart) for h in mates for n in h.placement.nodes}
-        usable = [0 if _domain(facts, n, kind.apart) in near else u for n, u in enumerate(usable)]
+        full |= {n for n in range(len(free)) if _domain(facts, n, kind.apart) in near}
     if mates and kind.near is not None:
         near = {_domain(facts, n, kind.near) for h in mates for n in h.placement.nodes}
-        usable = [u if _domain(facts, n, kind.near) in near else 0 for n, u in enumerate(usable)]
+        full |= {n for n in range(len(free)) if _domain(facts, n, kind.near) not in near}
     modes = _permitted(facts, job, _uses(facts, live))
-    return Claim(modes, frozenset(barred), tuple(usable))
+    usable = [0 if n in full else count for n, count in enumerate(usable)]
+    return Claim(modes, frozenset(barred), tuple(usable), frozenset(full))
 
 
 def service_claim(
@@ -185,7 +198,7 @@ def service_claim(
     usable = tuple(0 if n in barred else max(0, count) for n, count in enumerate(free))
     modes = facts.problem.service_modes[service]
     able = _within_quota(facts, _tenancy(facts, -1, service), modes, _uses(facts, live))
-    return Claim(able, frozenset(barred), usable)
+    return Claim(able, frozenset(barred), usable, frozenset(barred))
 
 
 def _labelled(facts: Facts, node: int, kind: JobClass) -> bool:
@@ -227,7 +240,7 @@ def _within_quota(
             mine = uses.get((tenancy.tenant, name), 0) + count
             if mine <= quota[name]:
                 continue
-            if tenancy.borrow is not None and mine > quota[name] + tenancy.borrow:
+            if mine > quota[name] + _borrow(tenancy):
                 return False
             if sum(v for (_, k), v in uses.items() if k == name) + count > together[name]:
                 return False
@@ -322,9 +335,12 @@ def quotas_kept(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
             over = use[tenant, kind] - _quota(rule)[kind]
             others = sum(v for (t, k), v in before.items() if k == kind and t != tenant)
             mine = use[tenant, kind]
-            lent = rule.borrow is None or over <= rule.borrow
+            lent = over <= _borrow(rule)
             if over > 0 and not (lent and others + mine <= together[kind]):
-                text = f"{tenant} holds {mine} of {kind or 'all types'}, {over} beyond its quota"
+                held, beyond = mine / WHOLE_MILLI, over / WHOLE_MILLI
+                text = (
+                    f"{tenant} holds {held:g} of {kind or 'all types'}, {beyond:g} beyond its quota"
+                )
                 yield Violation("quota", text, "", "", s_from_us(at))
 
 

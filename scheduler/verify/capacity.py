@@ -9,19 +9,25 @@ import numpy as np
 from scheduler.core.run import Violation
 from scheduler.core.units import s_from_us
 from scheduler.verify.facts import Facts, Hold
+from scheduler.verify.shares import is_share, open_spans
 
 
 def node_capacity(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
     """``capacity``: jobs and replicas together never hold more than a node has in use.
+
+    An accelerator that is shared counts as one, from its first sharer to its last.
 
     All changes are sorted by (node, instant, releases first); their running sum is the
     use of each node in turn, since a node's changes cancel out.
     """
     rows: list[tuple[int, int, int]] = []
     for hold in holds:
-        for node_index, count in hold.held:
+        for node_index, count in hold.held if not is_share(hold.mode) else ():
             rows.append((node_index, hold.start_us, count))
             rows.append((node_index, hold.end_us, -count))
+    for (node_index, _), spans in open_spans(facts, holds).items():
+        for start_us, end_us in spans:
+            rows += [(node_index, start_us, 1), (node_index, end_us, -1)]
     for node_index, partial in enumerate(facts.partial):
         for down in partial:
             rows.append((node_index, down.start_us, down.count))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
+
+from scheduler.core.ledger import Cause
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run, Schedule, Status, Violation
-from scheduler.core.units import US_PER_S, s_from_us
+from scheduler.core.units import US_PER_S, WHOLE_MILLI, s_from_us
 from scheduler.core.workload import IntArray
 from scheduler.verify.access import ACCESS_RULES, is_guarded
 from scheduler.verify.capacity import node_capacity
 from scheduler.verify.drains import drains_counted, drains_kept
 from scheduler.verify.facts import Facts, Hold, gather, holds_of
-from scheduler.verify.idle import idle_us, instants_of
+from scheduler.verify.idle import idle_milli_us, instants_of
 from scheduler.verify.ledger import (
     down_booked,
     held_booked,
@@ -26,6 +29,7 @@ from scheduler.verify.lifecycle import LIFE_RULES, RUN_LIFE_RULES, STATE_RULES, 
 from scheduler.verify.placement import HOLD_RULES
 from scheduler.verify.power import energy_integrated, power_cap
 from scheduler.verify.services import requests_counted, servings_of, switched_off
+from scheduler.verify.shares import share_placed, shares_kept
 from scheduler.verify.terms import arrays_kept, needs_met
 from scheduler.verify.waiting import wants_of
 from scheduler.verify.window import as_of
@@ -132,7 +136,8 @@ def recompute_idle(problem: Problem, run: Run) -> IntArray:
     Returns
     -------
     ndarray of int64, shape (pools, causes)
-        Accelerator-microseconds; zero in the columns of causes that are not idle.
+        Accelerator-microseconds; zero in the columns of causes that are not idle. Where
+        accelerators are shared, to the nearest whole number.
 
     Notes
     -----
@@ -144,7 +149,10 @@ def recompute_idle(problem: Problem, run: Run) -> IntArray:
     lives = lives_of(facts, holds, cut.actual_work, cut.finished_us, cut.killed_us)
     never = {*cut.rejected, *cut.cancelled}
     wants = wants_of(facts, lives, never, servings_of(facts, holds))
-    return idle_us(facts, holds, wants)
+    found = [
+        [round(m, -3) // WHOLE_MILLI for m in row] for row in idle_milli_us(facts, holds, wants)
+    ]
+    return np.array(found, dtype=np.int64).reshape(len(problem.pools), len(Cause))
 
 
 LifeRule = Callable[[Facts, Life], Iterator[Violation]]
@@ -156,7 +164,9 @@ def _held_rules(
     for hold in holds:
         for rule in HOLD_RULES:
             yield from rule(facts, hold)
+        yield from share_placed(facts, hold)
     yield from node_capacity(facts, holds)
+    yield from shares_kept(facts, holds)
     yield from power_cap(facts, holds)
     if is_guarded(facts.problem):
         for access_rule in ACCESS_RULES:
@@ -193,7 +203,7 @@ def _ledger_rules(problem: Problem, run: Run) -> Iterator[Violation]:
     yield from down_booked(facts, run)
     yield from held_booked(facts, run, holdings, servings)
     if len(instants_of(facts, holds, wants)) * len(facts.node_ids) <= IDLE_LIMIT:
-        yield from idle_booked(facts, run, idle_us(facts, holds, wants))
+        yield from idle_booked(facts, run, idle_milli_us(facts, holds, wants))
     else:
         yield from unwanted_booked(facts, run, holdings, wants)
 

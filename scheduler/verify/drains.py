@@ -8,6 +8,7 @@ from itertools import pairwise
 from scheduler.core.run import Violation
 from scheduler.core.units import s_from_us
 from scheduler.verify.facts import Facts, Hold
+from scheduler.verify.shares import whole_held
 
 
 def drains_kept(facts: Facts, holds: Sequence[Hold]) -> Iterator[Violation]:
@@ -47,13 +48,7 @@ def _accounted(facts: Facts, node: int, holds: Sequence[Hold]) -> Iterator[Viola
         due = 0
         emptied = any(start <= begin < end for start, end in spans)
         if emptied and not any(start <= begin < end for start, end in downs):
-            held = sum(
-                count
-                for h in holds
-                if h.start_us <= begin < h.end_us
-                for n, count in h.held
-                if n == node
-            )
+            held = whole_held(h for h in holds if h.start_us <= begin < h.end_us).get(node, 0)
             failed = sum(
                 d.count
                 for d in partial

@@ -10,6 +10,10 @@ of a service that lacks capacity which uses the accelerator's type:
 4. some shape asks, for each of its types, at most what is free in the fleet: ``shape``;
 5. otherwise ``gang_wait``.
 
+What is left of an accelerator that jobs share is asked the same: a mode that takes a share may
+start there if what is left holds it, by size and by memory, and the node is not being emptied.
+What is free in the fleet includes it, for 4, but for nodes that are being emptied.
+
 Exact and slow: everything is looked at afresh between any two changes.
 """
 
@@ -20,16 +24,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
-
 from scheduler.core.ledger import Cause
 from scheduler.core.problem import Mode, Problem
-from scheduler.core.units import us_from_s
-from scheduler.core.workload import HELD_BACK, IntArray
+from scheduler.core.units import WHOLE_MILLI, us_from_s
+from scheduler.core.workload import HELD_BACK
 from scheduler.verify.access import Claim, claim_of, is_guarded, service_claim
 from scheduler.verify.facts import Facts, Hold
 from scheduler.verify.legal import startable_on, uncapped
-from scheduler.verify.power import added_w, idle_draw_w
+from scheduler.verify.power import CAP_SLACK_W, added_w, idle_draw_w
+from scheduler.verify.shares import Rests, is_share, rests_of, whole_held
 from scheduler.verify.waiting import Want
 
 Interval = TypeVar("Interval", Hold, Want)
@@ -48,11 +51,17 @@ class Moment:
         is down draws when idle stays reserved, so that it can come back.
     modes : tuple of Mode
         Shapes of everything that waits, each once.
+    rests : mapping of (int, int) to (int, float)
+        Thousandths and bytes left of shared accelerators, by node and device.
+    emptied : frozenset of int
+        Nodes on which nothing may start.
     """
 
     free: tuple[int, ...]
     spare_w: tuple[float, ...]
     modes: tuple[Mode, ...]
+    rests: Rests
+    emptied: frozenset[int]
 
 
 def instants_of(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> list[int]:
@@ -67,9 +76,9 @@ def instants_of(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> l
     return sorted(t for t in at if 0 <= t <= facts.end_us)
 
 
-def idle_us(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> IntArray:
-    """Return idle accelerator-microseconds by pool and cause, shape (pools, causes)."""
-    amounts = np.zeros((len(facts.problem.pools), len(Cause)), dtype=np.int64)
+def idle_milli_us(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> list[list[int]]:
+    """Return idle time by pool and cause, in thousandths of an accelerator times microseconds."""
+    amounts = [[0] * len(Cause) for _ in facts.problem.pools]
     instants = instants_of(facts, holds, wants)
     live_holds, live_wants = _Live(holds), _Live(wants)
     guarded = is_guarded(facts.problem)
@@ -77,21 +86,24 @@ def idle_us(facts: Facts, holds: Sequence[Hold], wants: Sequence[Want]) -> IntAr
         waiting, held = live_wants.at(start_us), live_holds.at(start_us)
         keys = {want.key for want in waiting}
         moment = _moment(facts, held, sorted(keys), start_us)
-        if guarded:
-            claims = _claims(facts, waiting, held, moment.free, start_us)
-            for node, free in enumerate(moment.free):
-                if free > 0:
-                    cause = _guarded_cause(facts, moment, claims, node)
-                    amounts[facts.node_pool[node], cause] += free * (end_us - start_us)
-            continue
+        claims = _claims(facts, waiting, held, moment.free, start_us) if guarded else []
+        elapsed_us = end_us - start_us
         seen: dict[tuple[int, int], Cause] = {}
         for node, free in enumerate(moment.free):
-            if free <= 0:
-                continue
             pool = facts.node_pool[node]
-            if (pool, free) not in seen:
-                seen[pool, free] = _cause(facts, moment, node, waits=bool(keys))
-            amounts[pool, seen[pool, free]] += free * (end_us - start_us)
+            if free > 0:
+                if guarded:
+                    cause = _guarded_cause(facts, moment, claims, node)
+                elif (pool, free) in seen:
+                    cause = seen[pool, free]
+                else:
+                    cause = seen[pool, free] = _cause(facts, moment, node, waits=bool(keys))
+                amounts[pool][cause] += WHOLE_MILLI * free * elapsed_us
+        for (node, device), (room, _) in moment.rests.items():
+            if not guarded:
+                claims = [Claim(moment.modes, frozenset(), moment.free)] if keys else []
+            cause = _rest_cause(facts, moment, claims, node, device)
+            amounts[facts.node_pool[node]][cause] += room * elapsed_us
     return amounts
 
 
@@ -122,17 +134,27 @@ def _moment(facts: Facts, live: Sequence[Hold], keys: Sequence[int], at_us: int)
         free[node] -= sum(
             d.count for d in facts.partial[node] if d.start_us <= at_us < d.end_us and free[node]
         )
+    for node, count in whole_held(live).items():
+        free[node] -= count
     for hold in live:
         for node, count in hold.held:
-            free[node] -= count
             extra_w = count * added_w(facts, hold.mode, facts.node_type[node])
             draw_w[facts.node_site[node]] += extra_w
     spare_w = tuple(
         float("inf") if site.power_cap_w is None else site.power_cap_w - draw
         for site, draw in zip(cluster.sites, draw_w, strict=True)
     )
-    shapes = {(m.groups, m.level, m.power_w): m for key in keys for m in _modes(problem, key)}
-    return Moment(tuple(free), spare_w, tuple(shapes.values()))
+    shapes = {
+        (m.groups, m.level, m.power_w, m.share_milli, m.memory_bytes): m
+        for key in keys
+        for m in _modes(problem, key)
+    }
+    emptied = frozenset(
+        node
+        for node, spans in enumerate(facts.drains)
+        if any(start <= at_us < end for start, end in spans)
+    )
+    return Moment(tuple(free), spare_w, tuple(shapes.values()), rests_of(facts, live), emptied)
 
 
 def _modes(problem: Problem, key: int) -> tuple[Mode, ...]:
@@ -181,13 +203,7 @@ def _guarded_cause(facts: Facts, moment: Moment, claims: Sequence[Claim], node: 
     for spare_w, cause in ((moment.spare_w, Cause.POLICY), (uncapped(facts), Cause.POWER_CAP)):
         if any(startable_on(facts, c.usable, spare_w, mode, node) for c, mode in here):
             return cause
-    for claim, mode in here:
-        total = [0] * len(facts.problem.types)
-        for other, count in enumerate(claim.usable):
-            total[facts.node_type[other]] += count
-        if all(total[g.type_index] >= g.count for g in mode.groups):
-            return Cause.SHAPE
-    return Cause.GANG_WAIT
+    return _blocked(facts, moment, here)
 
 
 def _cause(facts: Facts, moment: Moment, node: int, *, waits: bool) -> Cause:
@@ -202,9 +218,51 @@ def _cause(facts: Facts, moment: Moment, node: int, *, waits: bool) -> Cause:
         return Cause.POLICY
     if any(startable_on(facts, free, uncapped(facts), mode, node) for mode in shapes):
         return Cause.POWER_CAP
-    total = [0] * len(facts.problem.types)
-    for other, count in enumerate(free):
-        total[facts.node_type[other]] += max(count, 0)
-    if any(all(total[g.type_index] >= g.count for g in m.groups) for m in shapes):
-        return Cause.SHAPE
+    everything = Claim(moment.modes, frozenset(), free)
+    return _blocked(facts, moment, [(everything, mode) for mode in shapes])
+
+
+def _rest_cause(
+    facts: Facts, moment: Moment, claims: Sequence[Claim], node: int, device: int
+) -> Cause:
+    """Return the cause of the idle time of what is left of a shared accelerator."""
+    if not claims:
+        return Cause.NO_DEMAND
+    t = facts.node_type[node]
+    here = [
+        (claim, mode)
+        for claim in claims
+        if node not in claim.barred
+        for mode in claim.modes
+        if any(g.type_index == t for g in mode.groups)
+    ]
+    if not here:
+        return Cause.INCOMPATIBLE
+    room, memory = moment.rests[node, device]
+    able = [
+        mode
+        for claim, mode in here
+        if is_share(mode)
+        and mode.share_milli <= room
+        and mode.memory_bytes <= memory
+        and node not in moment.emptied
+        and node not in claim.full
+    ]
+    spare_w = moment.spare_w[facts.node_site[node]]
+    if any(added_w(facts, mode, t) <= spare_w + CAP_SLACK_W for mode in able):
+        return Cause.POLICY
+    return Cause.POWER_CAP if able else _blocked(facts, moment, here)
+
+
+def _blocked(facts: Facts, moment: Moment, here: Sequence[tuple[Claim, Mode]]) -> Cause:
+    """Return ``shape`` if some mode asks for at most what is free, parts counted."""
+    for claim, mode in here:
+        total = [0] * len(facts.problem.types)
+        for other, count in enumerate(claim.usable):
+            total[facts.node_type[other]] += WHOLE_MILLI * max(count, 0)
+        for (other, _), (room, _) in moment.rests.items():
+            if other not in moment.emptied and other not in claim.full:
+                total[facts.node_type[other]] += room
+        if all(total[g.type_index] >= g.count * mode.share_milli for g in mode.groups):
+            return Cause.SHAPE
     return Cause.GANG_WAIT

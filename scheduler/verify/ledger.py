@@ -8,14 +8,15 @@ import numpy as np
 
 from scheduler.core.ledger import IDLE_CAUSES, Cause
 from scheduler.core.run import Run, Violation
-from scheduler.core.workload import IntArray
+from scheduler.core.units import WHOLE_MILLI
 from scheduler.verify.access import is_guarded
 from scheduler.verify.facts import Facts, Hold
 from scheduler.verify.services import Serving
+from scheduler.verify.shares import is_share
 from scheduler.verify.waiting import Clock, Want, types_wanted
 
 Holding = tuple[Hold, int, int]
-"""A hold, a pool it touches, and the accelerators it holds there."""
+"""A hold, a pool it touches, and the thousandths of accelerators it holds there."""
 
 HELD_CAUSES = tuple(c for c in Cause if Cause.PRODUCTIVE <= c <= Cause.HEADROOM)
 ROUNDING_US = 2
@@ -58,7 +59,7 @@ def down_booked(facts: Facts, run: Run) -> Iterator[Violation]:
         due_us = pool.size * sum(end - start for start, end in spans)
         parts = [d for node in pool.nodes for d in facts.partial[node]]
         due_us += sum(d.count * (d.end_us - d.start_us) for d in parts)
-        yield from _differs(facts, run, p, Cause.DOWN, due_us)
+        yield from _differs(facts, run, p, Cause.DOWN, due_us * WHOLE_MILLI)
 
 
 def held_booked(
@@ -66,26 +67,30 @@ def held_booked(
 ) -> Iterator[Violation]:
     """``ledger_held`` and ``ledger_<cause>``: held time and its split.
 
-    The total and the reconfiguration are exact; the other parts may differ by the rounding
-    of each hold.
+    The total and the reconfiguration are exact, in whole accelerator-microseconds, each cause
+    rounded up or down where shares leave a remainder; the other parts may differ by the
+    rounding of each hold.
     """
     pools = len(facts.problem.pools)
     held = [0] * pools
     overhead = [0] * pools
     slack = [0] * pools
     due = np.zeros((pools, len(Cause)))
-    for hold, pool, count in holdings:
-        held[pool] += count * (hold.end_us - hold.start_us)
-        overhead[pool] += count * hold.overhead_us
-        slack[pool] += count * ROUNDING_US
+    shared = {pool for hold, pool, _ in holdings if is_share(hold.mode)}
+    for hold, pool, milli in holdings:
+        held[pool] += milli * (hold.end_us - hold.start_us)
+        overhead[pool] += milli * hold.overhead_us
+        slack[pool] += milli * ROUNDING_US
         split = _job_split(hold) if hold.job >= 0 else _replica_split(hold, servings)
         for cause, amount in split:
-            due[pool, cause] += count * amount
+            due[pool, cause] += milli * amount
     for p in range(pools):
         row = run.ledger.amount_us[p]
         booked = sum(int(row[c]) for c in HELD_CAUSES)
-        if booked != held[p]:
-            text = f"{_pool(facts, p)}: held causes sum to {booked}, allocations hold {held[p]}"
+        rounded = len(HELD_CAUSES) if p in shared else 1
+        if not abs(booked * WHOLE_MILLI - held[p]) < rounded * WHOLE_MILLI:
+            amount = held[p] / WHOLE_MILLI
+            text = f"{_pool(facts, p)}: held causes sum to {booked}, allocations hold {amount:.15g}"
             yield Violation("ledger_held", text)
         yield from _differs(facts, run, p, Cause.RECONFIGURATION, overhead[p])
         for cause in HELD_CAUSES:
@@ -120,21 +125,24 @@ def unwanted_booked(
             yield from _differs(facts, run, p, Cause.POWER_CAP, 0)
 
 
-def idle_booked(facts: Facts, run: Run, due: IntArray) -> Iterator[Violation]:
-    """``ledger_<cause>``: every idle cause is exactly what its definition gives."""
-    for p in range(len(facts.problem.pools)):
+def idle_booked(facts: Facts, run: Run, due: Sequence[Sequence[int]]) -> Iterator[Violation]:
+    """``ledger_<cause>``: every idle cause is exactly what its definition gives.
+
+    `due` is in thousandths of an accelerator times microseconds.
+    """
+    for p, row in enumerate(due):
         for cause in IDLE_CAUSES:
-            yield from _differs(facts, run, p, cause, int(due[p, cause]))
+            yield from _differs(facts, run, p, cause, row[cause])
 
 
 def holdings_of(facts: Facts, holds: Sequence[Hold]) -> list[Holding]:
-    """Return each hold once per pool it touches, with its accelerators there."""
+    """Return each hold once per pool it touches, with what it holds there, in thousandths."""
     holdings = []
     for hold in holds:
         by_pool: dict[int, int] = {}
         for node, count in hold.held:
             pool = facts.node_pool[node]
-            by_pool[pool] = by_pool.get(pool, 0) + count
+            by_pool[pool] = by_pool.get(pool, 0) + count * hold.mode.share_milli
         holdings += [(hold, pool, count) for pool, count in by_pool.items()]
     return holdings
 
@@ -142,7 +150,7 @@ def holdings_of(facts: Facts, holds: Sequence[Hold]) -> list[Holding]:
 def _idle_us(
     facts: Facts, holdings: Sequence[Holding], clock_of_type: Sequence[Clock]
 ) -> list[int]:
-    """Return idle accelerator-microseconds by pool while the clock of its type runs."""
+    """Return idle thousandths of accelerators times microseconds while their type's clock runs."""
     pools = facts.problem.pools
     clocks = [clock_of_type[pool.type_index] for pool in pools]
     idle = []
@@ -151,9 +159,10 @@ def _idle_us(
         down = sum(clock.covered(start, end) for start, end in spans)
         parts = [d for node in pool.nodes for d in facts.partial[node]]
         out = sum(d.count * clock.covered(d.start_us, d.end_us) for d in parts)
-        idle.append(pool.size * (len(pool.nodes) * clock.covered(0, facts.end_us) - down) - out)
-    for hold, pool_index, count in holdings:
-        idle[pool_index] -= count * clocks[pool_index].covered(hold.start_us, hold.end_us)
+        whole = pool.size * (len(pool.nodes) * clock.covered(0, facts.end_us) - down) - out
+        idle.append(whole * WHOLE_MILLI)
+    for hold, pool_index, milli in holdings:
+        idle[pool_index] -= milli * clocks[pool_index].covered(hold.start_us, hold.end_us)
     return idle
 
 
@@ -193,10 +202,16 @@ def _replica_split(hold: Hold, servings: Sequence[Serving]) -> tuple[tuple[Cause
 def _differs(
     facts: Facts, run: Run, pool: int, cause: Cause, due: float, tolerance: float = 0
 ) -> Iterator[Violation]:
+    """Compare a cause with what is due, in thousandths of an accelerator times microseconds.
+
+    It may be rounded up or down to a whole number; what is whole already must be met exactly.
+    """
     booked = int(run.ledger.amount_us[pool, cause])
-    if not abs(booked - due) <= tolerance:
-        name = _pool(facts, pool)
-        text = f"{name}: {cause.label} is {booked} accelerator-us, {due:.15g} follow from the run"
+    if not abs(booked * WHOLE_MILLI - due) < WHOLE_MILLI + tolerance:
+        name, amount = _pool(facts, pool), due / WHOLE_MILLI
+        text = (
+            f"{name}: {cause.label} is {booked} accelerator-us, {amount:.15g} follow from the run"
+        )
         yield Violation(f"ledger_{cause.label}", text)
 
 

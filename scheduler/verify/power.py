@@ -2,7 +2,8 @@
 
 A node that is up draws its overhead and, for each accelerator nobody holds, the idle power
 of its type. A gang draws its mode's power from start to end, shared evenly over its
-accelerators. A node that is down draws nothing.
+accelerators; a share of one takes the place of that share of its idle power. A node that is
+down draws nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from scheduler.core.problem import Mode
 from scheduler.core.run import Run, Violation
-from scheduler.core.units import HOUR_S, US_PER_S, s_from_us
+from scheduler.core.units import HOUR_S, US_PER_S, WHOLE_MILLI, s_from_us
 from scheduler.core.workload import FloatArray
 from scheduler.verify.facts import RELATIVE, Facts, Hold
 
@@ -29,9 +30,10 @@ Step = tuple[int, float, int]
 
 
 def added_w(facts: Facts, mode: Mode, type_index: int) -> float:
-    """Return what one accelerator of a gang draws above its idle power."""
+    """Return what one accelerator of a gang, or a share of one, draws above its idle power."""
     name = facts.problem.types[type_index]
-    return mode.power_w / mode.count - facts.problem.cluster.accelerators[name].idle_w
+    idle_w = facts.problem.cluster.accelerators[name].idle_w
+    return mode.power_w / mode.count - idle_w * mode.share_milli / WHOLE_MILLI
 
 
 def added_by_site(facts: Facts, hold: Hold) -> dict[int, tuple[float, int]]:

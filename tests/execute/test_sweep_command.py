@@ -68,7 +68,7 @@ def test_failed_cells_are_named_and_the_exit_code_says_so(
     code, shown, err = call("sweep", file, "-o", tmp_path / "out", "--executor", "local")
     assert code == 1
     rows = [line.split() for line in shown.splitlines()]
-    assert [r for r in rows if "raises" in r] == [["raises", "0", "-", "-", "-", "-", "-", "2"]]
+    assert [r for r in rows if "raises" in r] == [["raises", "0", *"-------", "2"]]
     assert [r[:3] + r[-1:] for r in rows if "fifo" in r] == [["base", "fifo", "2", "0"]]
     assert [line for line in err.splitlines() if line.startswith("failed: ")] == [
         f"failed: small, jobs, base, raises, seed {seed}: ValueError: this policy always fails "
@@ -141,3 +141,29 @@ def test_validate_knows_sweep_files(file: Path, call: Call) -> None:
     code, _, err = call("validate", file)
     assert code == 2
     assert "did you mean 'srtf'?" in err
+
+
+def test_the_bound_is_in_the_cells_and_an_option(tmp_path: Path, call: Call) -> None:
+    file = write_sweep(tmp_path, "policies: [fifo]\nseeds: 2\n", short=True)
+    played = ("sweep", file, "--executor", "local")
+    code, shown, err = call(*played, "-o", tmp_path / "plan", "--bound", "plan")
+    assert code == 0
+    assert "bound" in shown
+    assert "on every schedule of the finished jobs" in shown
+    rows = [json.loads(cell.read_text()) for cell in (tmp_path / "plan" / "cells").glob("*.json")]
+    for row in rows:
+        assert row["inputs"]["bound"] == "plan"
+        assert 0 < row["bounds"]["mean_jct_s"] <= row["metrics"]["mean_jct_s"]
+    other = (*played, "-o", tmp_path / "plan", "--resume", "--json")
+    code, shown, err = call(*other, "--bound", "plan")
+    assert (code, "(2 by an earlier sweep)" in err) == (0, True)
+    (result,) = json.loads(shown)["results"]
+    assert result["bound_holds_for"] == "every schedule"
+    assert result["gap"] == pytest.approx(result["mean_jct_s"] / result["bound"] - 1)
+    code, shown, err = call(*other, "--bound", "none")  # other cells than those of the plan
+    assert (code, "by an earlier sweep" in err) == (0, False)
+    (result,) = json.loads(shown)["results"]
+    assert (result["bound"], result["bound_holds_for"]) == (None, "")
+    code, shown, err = call(*other, "--bound", "best")
+    assert (code, shown) == (2, "")
+    assert "--bound" in err

@@ -64,7 +64,7 @@ def test_a_site(tmp_path: Path) -> None:
     settings = site.settings
     assert (settings.backfill_interval_s, settings.resolution_s) == (2.0, 5.0)
     assert (settings.window_s, settings.cycle_s) == (3600.0, 3.0)
-    assert (settings.multifactor, settings.age_weight) == (True, 1000.0)
+    assert (settings.multifactor, settings.age_weight) == (True, 0.0), "no slurmdbd"
     assert settings.most_age_s == 26 * 3600.0
     low, high = settings.partitions
     assert (low.nodes, low.tier, low.requeues) == ((0, 1, 2, 3), 1, True)

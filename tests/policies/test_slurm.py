@@ -126,8 +126,9 @@ def test_who_was_made_room_for_starts_wherever_it_fits_first() -> None:
         SlurmPartition("p2", tier=10),
     )
     problem = problem_of(asks, partitions=3)
-    run = play(problem, replace(QUICK, preempts=True, partitions=partitions))
-    assert starts(run)[2] == [30.1]
+    settings = replace(QUICK, preempts=True, partitions=partitions, killed_s=0.2, epilog=True)
+    run = play(problem, settings)
+    assert starts(run)[2] == [30.1], "later than what was requeued has left, sooner than its hold"
     held = {a.job: a.placement.nodes for a in run.allocations if a.start_us < 40 * US_PER_S}
     assert held[2] == held[0] != held[1]
     assert len(starts(run)[1]) == 2, "requeued in vain"
@@ -144,7 +145,7 @@ def test_submissions_wait_for_the_tick_of_the_background_loop() -> None:
 def test_a_higher_tier_requeues_a_lower_one_which_starts_from_nothing() -> None:
     asks = [(0.0, 16, 100.0, 120.0, 0), (30.0, 8, 10.0, 20.0, 1)]
     partitions = (SlurmPartition("p0"), SlurmPartition("p1", tier=10))
-    settings = replace(QUICK, preempts=True, partitions=partitions, requeue_hold_s=121.0)
+    settings = replace(QUICK, preempts=True, partitions=partitions, killed_s=0.2)
     problem = problem_of(asks, partitions=2)
     run = play(problem, settings)
     assert starts(run) == [[0.0, 151.0], [30.2]], "when what was requeued has left"

@@ -13,7 +13,7 @@ from scheduler.core.errors import InfeasibleError
 from scheduler.core.problem import Problem
 from scheduler.core.run import Schedule, Status
 from scheduler.simulate import simulate
-from scheduler.solver.offline import OBJECTIVES, search, solve_offline
+from scheduler.solver.offline import OBJECTIVES, search, solve_offline, whole
 from scheduler.solver.offline.greedy import greedy_plan
 from scheduler.solver.offline.instance import Instance, Planned, build_instance
 from scheduler.solver.offline.judge import Goal
@@ -170,7 +170,7 @@ def test_parts_of_a_preemptive_run_are_a_plan_that_can_be_searched() -> None:
 
 def test_the_answer_is_no_worse_than_any_schedule_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Preempting ones too, unless each job has to run once."""
-    monkeypatch.setattr(search, "MODEL_JOBS", 0)
+    monkeypatch.setattr(whole, "MODEL_JOBS", 0)
     for seed in range(2):
         problem = crowded(seed)
         runs = [(p, simulate(problem, p).allocations) for p in ("fifo", "srtf", "easy_backfill")]

@@ -14,7 +14,6 @@ from scheduler.core.packing import REFUSED, arrived_percent
 from scheduler.generate.pod_arrivals import published_experiment
 from scheduler.io.openb import read_openb
 from scheduler.simulate.packing import pack
-from scheduler.solver.packing.defragment import defragment
 from scheduler.solver.packing.migrate import migrations
 from scheduler.solver.packing.solve import bound_of_keeping, pack_by_patterns
 from scheduler.verify.packing import verify_packing
@@ -39,19 +38,16 @@ def test_all_pods_of_the_first_hundred_percent() -> None:
     assert percent * answer.placed_milli >= 96.8
     assert percent * answer.bound_milli <= 96.95
     fgd = pack(problem, arrivals, "fgd", rank=rank)
-    done = defragment(problem, fgd, 30)
-    assert not verify_packing(problem, arrivals, done.packing)
     stays = fgd.node != REFUSED
-    assert (done.packing.node[stays] != REFUSED).all()
-    placed = int(problem.pods.demand_milli[arrivals[done.packing.node != REFUSED]].sum())
-    before = int(problem.pods.demand_milli[arrivals[stays]].sum())
-    assert before < placed == before + int(done.gained_milli[-1])
-    assert placed <= bound_of_keeping(problem, arrivals, stays)
     (planned,) = migrations(problem, fgd, (30,))
     assert not verify_packing(problem, arrivals, planned.packing)
     assert (planned.packing.node[stays] != REFUSED).all()
     assert planned.moves <= 30
-    assert placed - before < planned.gained_milli <= planned.bound_milli
+    # many pods come in for each that moves, and it is most of what is proved to be there
+    assert 0.6 * planned.bound_milli < planned.gained_milli <= planned.bound_milli
+    placed = int(problem.pods.demand_milli[arrivals[planned.packing.node != REFUSED]].sum())
+    before = int(problem.pods.demand_milli[arrivals[stays]].sum())
+    assert placed == before + planned.gained_milli <= bound_of_keeping(problem, arrivals, stays)
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:

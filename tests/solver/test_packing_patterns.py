@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from random_packings import packing_problem, random_packing_problem
 
-from scheduler.core.packing import ANY_TYPE, REFUSED, PackingProblem, allocated_percent
+from scheduler.core.packing import ANY_TYPE, REFUSED, PackingProblem
 from scheduler.generate.pod_arrivals import inflated_arrivals
 from scheduler.simulate.packing import pack
 from scheduler.solver.packing.bound import Prices, proved_bound
 from scheduler.solver.packing.cluster import Cluster
-from scheduler.solver.packing.defragment import defragment
 from scheduler.solver.packing.fills import ShareKnapsack
 from scheduler.solver.packing.pooled import solve_pooled
 from scheduler.solver.packing.solve import bound_of_keeping, pack_by_patterns
@@ -168,48 +167,6 @@ def test_the_knapsack_is_that_of_trying_every_fill() -> None:
             chosen = list(knapsack.sizes_of(last[:, row], knapsack.cells))
             assert sizes[chosen].sum() <= 1000
             assert worth[row][chosen].sum() == best[-1, row]
-
-
-def test_one_move_makes_room_for_a_whole_one() -> None:
-    # Two half shares on two accelerators of one node: one of them moves, a whole pod comes in.
-    problem = packing_problem(
-        [("A", 2, 100, 100)],
-        [(1, 1, 1, 500, ""), (1, 1, 1, 600, ""), (1, 1, 1, 1000, ""), (1, 1, 1, 400, "")],
-    )
-    arrivals = np.array([1, 3, 2], dtype=np.int64)
-    from scheduler.core.packing import Packing
-
-    apart = Packing(arrivals, np.array([0, 0, REFUSED]), np.array([0b01, 0b10, 0]))
-    assert not verify_packing(problem, arrivals, apart)
-    assert defragment(problem, apart, 0).gained_milli.tolist() == [0]
-    done = defragment(problem, apart, 1)
-    assert done.moves.tolist() == [0, 1]
-    assert done.gained_milli.tolist() == [0, 1000]
-    assert not verify_packing(problem, arrivals, done.packing)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_defragmentation_keeps_everyone_and_counts_right(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    problem = random_packing_problem(rng)
-    arrivals = arriving(rng, problem, 1.3)
-    before = pack(problem, arrivals, str(rng.choice(["random", "worst_fit", "fgd"])), seed=seed)
-    for limit in (0, 3, 40):
-        done = defragment(problem, before, limit)
-        after = done.packing
-        assert not verify_packing(problem, arrivals, after)
-        stays = before.node != REFUSED
-        assert (after.node[stays] != REFUSED).all()
-        moved = stays & ((after.node != before.node) | (after.held != before.held))
-        assert moved.sum() <= done.moves[-1] <= limit
-        gained = allocated_percent(problem, after)[-1] - allocated_percent(problem, before)[-1]
-        percent = 100.0 * done.gained_milli[-1] / problem.nodes.capacity_milli
-        assert gained == pytest.approx(percent, abs=1e-9)
-        assert (np.diff(done.gained_milli) > 0).all()
-        assert (np.diff(done.moves) >= 0).all()
-        demand = problem.pods.demand_milli[arrivals]
-        placed = int(demand[after.node != REFUSED].sum())
-        assert placed <= bound_of_keeping(problem, arrivals, stays)
 
 
 def test_a_pod_without_accelerators_takes_the_place_of_the_least_share() -> None:

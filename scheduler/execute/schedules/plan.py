@@ -73,7 +73,8 @@ def plan_of(problem: Problem, run: Run, speed: float) -> Plan:
     Raises
     ------
     InputError
-        The run holds nothing, or names nodes or jobs that the problem lacks.
+        The run holds nothing or shares accelerators, or names nodes or jobs that the problem
+        lacks.
     """
     nodes = problem.cluster.nodes
     jobs, services = problem.workload.jobs.ids, problem.workload.services
@@ -87,6 +88,9 @@ def plan_of(problem: Problem, run: Run, speed: float) -> Plan:
     except IndexError:
         message = "names a job, service or node that the inputs lack"
         raise InputError([Fault(message, "the run")]) from None
+    if any(a.placement.device >= 0 for _, a in held):
+        message = "shares accelerators, and gangs are played on whole ones"
+        raise InputError([Fault(message, "the run", allowed="a run of whole accelerators")])
     gangs = [
         Gang(
             name,

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from scheduler.core.ledger import IDLE_CAUSES, Cause
-from scheduler.core.units import US_PER_S
+from scheduler.core.units import US_PER_S, WHOLE_MILLI
 from scheduler.core.workload import FloatArray, IntArray
 from scheduler.report.page.bins import Bins
 from scheduler.report.page.history import History
@@ -122,12 +122,14 @@ def _free_spans(history: History) -> Iterator[tuple[int, int, int, float]]:
     changes: list[list[tuple[int, int]]] = [[] for _ in facts.node_ids]
     for hold in history.holds:
         for node, count in hold.held:
-            changes[node] += ((hold.start_us, -count), (hold.end_us, count))
+            milli = count * hold.mode.share_milli
+            changes[node] += ((hold.start_us, -milli), (hold.end_us, milli))
     for node, start_us, end_us, count in history.out_of_use():
-        changes[node] += ((start_us, -count), (end_us, count))
+        milli = count * WHOLE_MILLI
+        changes[node] += ((start_us, -milli), (end_us, milli))
     for node, steps in enumerate(changes):
         steps.sort()
-        free, since, area = facts.node_size[node], 0, 0
+        free, since, area = facts.node_size[node] * WHOLE_MILLI, 0, 0
         last = opened = 0
         for at, change in [*steps, (history.end_us, -(1 << 40))]:
             if at > last:
@@ -136,12 +138,12 @@ def _free_spans(history: History) -> Iterator[tuple[int, int, int, float]]:
                     since = last if not opened else since
                     opened = 1
                 elif opened:
-                    yield node, since, last, area / US_PER_S
+                    yield node, since, last, area / WHOLE_MILLI / US_PER_S
                     area = opened = 0
                 last = at
             free += change
         if opened:
-            yield node, since, history.end_us, area / US_PER_S
+            yield node, since, history.end_us, area / WHOLE_MILLI / US_PER_S
 
 
 Neighbours = dict[tuple[int, int], list[int]]

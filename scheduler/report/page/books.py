@@ -17,14 +17,16 @@ import numpy as np
 from scheduler.core.ledger import Cause
 from scheduler.core.occupancy import Layout, Occupancy
 from scheduler.core.run import Run
-from scheduler.core.units import US_PER_S
+from scheduler.core.units import US_PER_S, WHOLE_MILLI
 from scheduler.core.workload import FloatArray
 from scheduler.report.page.bins import Bins
 from scheduler.report.page.history import History
+from scheduler.report.page.sharers import Sharers
 from scheduler.simulate.idle import IdleBook
 from scheduler.simulate.power_meter import PowerMeter
 from scheduler.verify.facts import Hold
 from scheduler.verify.services import Serving
+from scheduler.verify.shares import is_share
 
 _HOLD, _OUT, _WANT, _EDGE = range(4)
 """What changes: accelerators held, out of use, a wait; or a bin ends."""
@@ -68,28 +70,34 @@ def idle_over_time(history: History, bins: Bins) -> FloatArray:
     """
     problem = history.problem
     layout = Layout(problem)
-    occupancy = Occupancy(layout)
+    sharers = Sharers(history, layout) if problem.shares else None
+    occupancy = sharers.occupancy if sharers else Occupancy(layout)
     meter = PowerMeter(problem, layout)
-    book = IdleBook(problem, layout, occupancy, meter.allows)
+    book = IdleBook(problem, layout, occupancy, meter.allows, meter.spare_w)
     waiting: dict[int, int] = {}
     room = list(history.facts.node_size)
     out = np.zeros((len(problem.pools), len(Cause), bins.count))
-    before = np.zeros((len(problem.pools), len(Cause)), dtype=np.int64)
+    before: FloatArray = np.zeros((len(problem.pools), len(Cause)))
     edge = 0
     for at_us, changes in groupby(sorted(_changes(history, bins)), key=itemgetter(0)):
         occupancy.now_us = at_us
         touched: set[int] = set()
         for _, kind, subject, amount in changes:
             if kind == _EDGE:
-                sums = book.close(at_us)
+                sums = book.close(at_us).astype(np.float64)
+                if sharers:
+                    sums += sharers.left_us(at_us)
                 out[:, :, edge] = (sums - before) / US_PER_S
                 before, edge = sums, edge + 1
             elif kind == _HOLD:
                 hold = history.holds[subject]
                 meter.add(hold.mode, hold.placement, amount)
+                touched.update(hold.placement.nodes)
+                if sharers and is_share(hold.mode):
+                    sharers.note(subject, amount)
+                    continue
                 for node, count in hold.held:
                     room[node] -= amount * count
-                touched.update(hold.placement.nodes)
             elif kind == _OUT:
                 room[subject] -= amount
                 touched.add(subject)
@@ -97,15 +105,18 @@ def idle_over_time(history: History, bins: Bins) -> FloatArray:
                 waiting[subject] = waiting.get(subject, 0) + amount
                 if not waiting[subject]:
                     del waiting[subject]
+        if sharers:
+            sharers.leave()
         for node in sorted(touched):
-            now_free = max(0, room[node])
+            now_free = max(0, room[node] - (sharers.open_on(node) if sharers else 0))
             if now_free != occupancy.free[node]:
                 occupancy.withhold(node, occupancy.free[node] - now_free)
-        book.refresh(
-            at_us,
-            {key: count for key, count in waiting.items() if key >= 0},
-            frozenset(-1 - key for key in waiting if key < 0),
-        )
+        jobs = {key: count for key, count in waiting.items() if key >= 0}
+        short = frozenset(-1 - key for key in waiting if key < 0)
+        if sharers:
+            sharers.come()
+            sharers.refresh(at_us, jobs, short, meter)
+        book.refresh(at_us, jobs, short)
     return out
 
 
@@ -158,11 +169,11 @@ def held_over_time(history: History, bins: Bins) -> FloatArray:
     return booked.reshape(pools_count, len(Cause), bins.count)
 
 
-def _by_pool(history: History, hold: Hold) -> list[tuple[int, int]]:
-    pools: dict[int, int] = {}
+def _by_pool(history: History, hold: Hold) -> list[tuple[int, float]]:
+    pools: dict[int, float] = {}
     for node, count in hold.held:
         pool = history.facts.node_pool[node]
-        pools[pool] = pools.get(pool, 0) + count
+        pools[pool] = pools.get(pool, 0) + count * hold.mode.share_milli / WHOLE_MILLI
     return list(pools.items())
 
 

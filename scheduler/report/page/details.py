@@ -14,7 +14,7 @@ from scheduler.core.job_figures import job_figures
 from scheduler.core.metrics import DISTRIBUTIONS
 from scheduler.core.problem import Problem
 from scheduler.core.run import Run
-from scheduler.core.units import US_PER_S
+from scheduler.core.units import US_PER_S, WHOLE_MILLI
 from scheduler.core.workload import FloatArray, IntArray
 from scheduler.report.page.bins import Bins, bins_for
 from scheduler.report.page.blocks import Block, largest_blocks
@@ -24,6 +24,7 @@ from scheduler.report.page.interconnect import Network
 from scheduler.report.page.power import energy_over_time
 from scheduler.report.page.services import service_bands
 from scheduler.report.words import plain
+from scheduler.verify.facts import Hold
 
 NAME_LIMIT: Final = 120
 _TICKS_US: Final = (1000, 10_000, 100_000, US_PER_S, 10 * US_PER_S, 60 * US_PER_S)
@@ -233,11 +234,11 @@ def bars(history: History, run: Run, tick_us: int) -> dict[str, Any]:
     holds = sorted(history.holds, key=lambda h: (h.start_us, h.placement.nodes))
     finished = {(j, t) for j, t in run.finished_us.items()}
     nodes: list[int] = []
-    counts: list[int] = []
+    counts: list[float] = []
     for hold in holds:
         here = hold.placement.nodes
         nodes += [here[0], *(b - a for a, b in pairwise(here))]
-        each = hold.placement.counts
+        each = _held(hold)
         counts += [-each[0]] if len(set(each)) == 1 else [*each]
     start = np.array([h.start_us // tick_us for h in holds], dtype=np.int64)
     return {
@@ -251,6 +252,13 @@ def bars(history: History, run: Run, tick_us: int) -> dict[str, Any]:
         "nodes": nodes,
         "counts": counts,
     }
+
+
+def _held(hold: Hold) -> tuple[float, ...]:
+    """Return the accelerators held by node; a share of one as a fraction."""
+    if hold.mode.share_milli == WHOLE_MILLI:
+        return hold.placement.counts
+    return tuple(n * hold.mode.share_milli / WHOLE_MILLI for n in hold.placement.counts)
 
 
 def _end(history: History, hold: Any, finished: set[tuple[int, int]]) -> int:

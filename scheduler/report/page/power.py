@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.core.units import US_PER_S
+from scheduler.core.units import US_PER_S, WHOLE_MILLI
 from scheduler.core.workload import FloatArray
 from scheduler.report.page.bins import HOUR_S, Bins
 from scheduler.report.page.history import History
@@ -55,10 +55,11 @@ def _joules(history: History, bins: Bins) -> FloatArray:
         rows += [(start, end, -up_w, facts.node_site[i]) for start, end in facts.downs[i]]
     for hold in history.holds:
         each_w = hold.mode.power_w / hold.mode.count
+        share = hold.mode.share_milli / WHOLE_MILLI
         added: dict[int, float] = {}
         for i, count in hold.held:
             site = facts.node_site[i]
-            added[site] = added.get(site, 0.0) + count * (each_w - idle_w[i])
+            added[site] = added.get(site, 0.0) + count * (each_w - idle_w[i] * share)
         rows += [(hold.start_us, hold.end_us, watts, site) for site, watts in added.items()]
     start, end, rate, site_of = (np.array(column) for column in zip(*rows, strict=True))
     return bins.amounts(start, end, rate, site_of.astype(np.int64), len(cluster.sites))

@@ -24,11 +24,14 @@ ROUND_S: Final = 60
 PARTS: Final = (12, 6, 4, 3, 2, 1)
 """Cells that a round may have."""
 
-CELLS: Final = 500
+CELLS: Final = 2000
 """Cells that a configuration has at most where rounds can be parted less finely."""
 
-SPOTS: Final = 400
-"""Positions of the common grid."""
+SPOTS: Final = 2000
+SPOT_S: Final = 2.0
+"""Positions of the common grid at most, and the least seconds between them. A change gains a bound
+up to one of them and one cell, so both are a small part of a restart; else a job would train for
+nothing by hopping between slow configurations."""
 
 OUT_S: Final = 0.5
 IN_S: Final = 1.0
@@ -100,7 +103,11 @@ class Lattice:
         grid = _spots(exact.min(axis=0), spots)
         at = np.array([_at(row, grid) for row in left])
         side = -1.0 if lower else 1.0  # rounding in the job's favour, or never
-        self.enter_s = np.maximum(at + side * IN_S, 0.0)
+        if lower:
+            self.enter_s = np.maximum(at - IN_S, 0.0)
+        else:  # and the round in which the last fraction of a second falls is held
+            self.enter_s = at + IN_S + OUT_S
+            self.fresh_s = self.fresh_s + OUT_S
         self.enter_s[:, -1] = 0.0
         first, part, left_s, spot, enter, fresh = [0], [], [], [], [], []
         for c in range(len(left)):
@@ -159,8 +166,9 @@ def _left(seconds: FloatArray) -> FloatArray:
 
 
 def _spots(fastest: FloatArray, many: int) -> FloatArray:
-    """Return positions, in epochs, that part the work evenly at its fastest."""
+    """Return positions, in epochs, that part the work evenly at its fastest, `many` at most."""
     done = np.concatenate([[0.0], fastest.cumsum()])
+    many = min(many, max(round(float(done[-1]) / SPOT_S), 1))
     even = np.linspace(0.0, done[-1], many + 1)
     return np.unique(np.interp(even, done, np.arange(len(done))))
 

@@ -22,6 +22,7 @@ from scheduler.core.workload import FloatArray
 from scheduler.physics.adaptive_tables import Tables
 from scheduler.solver.adaptive.lattice import ROUND_S, Lattice
 from scheduler.solver.adaptive.paths import JobPath, Paths, job_starts
+from scheduler.solver.adaptive.replay import Replay, Stays
 
 CELLS: Final = 150
 SPOTS: Final = 150
@@ -34,8 +35,14 @@ SPARE_ROUNDS: Final = 400
 TOGETHER: Final = 4
 """Jobs taken out at once, at most."""
 
-LONG_SHARE: Final = 0.05
-"""Share of the moves that begin with a long job, and of those jobs in others' moves."""
+LONG_SHARE: Final = 0.01
+"""Share of the moves that give a long job what it likes: dear, and rarely of use."""
+
+LONG_BESIDE: Final = 0.05
+"""Share of the long jobs nearby that may be taken out with others."""
+
+WARMTH_S: Final = 60.0
+"""Mean worsening of the sum of completions that is accepted at first."""
 
 LONG: Final = 0.2
 """A job is long that takes this share of the longest at its fastest."""
@@ -49,8 +56,6 @@ that may be in its way."""
 
 BIDS: Final = (0.4, 1.3)
 """Range of the multiple of the prices that a long job pays."""
-
-Stays = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +100,8 @@ def offline_schedule(
     search.build()
     known = [search.schedule()]
     known += [found for run in runs if (found := search.taken(run)) is not None]
-    best = min(known, key=lambda schedule: sum(schedule.end_s))
-    built = search.improve(budget)
-    return min(built, best, key=lambda schedule: sum(schedule.end_s))
+    search.restore(min(known, key=lambda schedule: sum(schedule.end_s)))
+    return search.improve(budget)
 
 
 class OfflineSearch:
@@ -128,9 +132,7 @@ class OfflineSearch:
         spare = np.zeros((len(prices), SPARE_ROUNDS))
         self.prices = np.concatenate([prices, spare], axis=1)
         self.rounds = self.prices.shape[1]
-        self.goodput = {a: tables.best_goodputs(a).tolist() for a in self.lattices}
-        self.ends = {a: problem.applications[a].epoch_ends.tolist() for a in self.lattices}
-        self.restart = {a: problem.applications[a].restart_s for a in self.lattices}
+        self.replay = Replay(tables)
         self.fastest = np.array([float(self.lattices[k].fresh_s.min()) for k in self.kinds])
         self.is_long = self.fastest >= LONG * self.fastest.max()
         self.long = np.flatnonzero(self.is_long)
@@ -185,20 +187,29 @@ class OfflineSearch:
     # --- moves -------------------------------------------------------------------------
 
     def improve(self, budget: int) -> OfflineSchedule:
-        """Move until paths were sought over `budget` rounds; keep what is no worse."""
+        """Move until paths were sought over `budget` rounds; return the best met on the way.
+
+        A move for the worse is accepted with a probability that falls with what it costs, and
+        ever more rarely (simulated annealing).
+        """
         self.searched = 0
+        best, least = self.schedule(), float(self.end_s.sum())
         while self.searched < budget:
+            warmth = WARMTH_S * (1 - self.searched / budget)
             total = float(self.end_s.sum())
             before = self.stays.copy(), self.end_s.copy(), self.free.copy()
             if len(self.long) and self.rng.random() < LONG_SHARE:
                 self._favour()
             else:
                 self._reorder()
-            if float(self.end_s.sum()) > total:
+            now = float(self.end_s.sum())
+            if now > total + warmth * self.rng.exponential():
                 self.stays, self.end_s, free = before
                 self.free[:] = self.capacity[:, None]  # rounds may have been added
                 self.free[:, : free.shape[1]] = free
-        return self.schedule()
+            elif now < least:
+                best, least = self.schedule(), now
+        return best
 
     def _reorder(self) -> None:
         """Take out some jobs that overlap; put them back in another order."""
@@ -207,7 +218,7 @@ class OfflineSearch:
         low, high = self.starts[first] * ROUND_S, self.end_s[first]
         starts = np.array(self.starts) * ROUND_S
         near = (starts < high) & (self.end_s > low)
-        near &= ~self.is_long | (rng.random(len(near)) < LONG_SHARE)
+        near &= ~self.is_long | (rng.random(len(near)) < LONG_BESIDE)
         near[first] = False
         many = int(rng.integers(1, TOGETHER))
         out = [first, *rng.permutation(np.flatnonzero(near))[:many].tolist()]
@@ -244,7 +255,7 @@ class OfflineSearch:
         hours = -(-self.rounds // 60)
         noise = np.exp(rng.normal(0.0, NOISE, (len(room), hours))).repeat(60, axis=1)
         paid = self.prices * noise[:, : self.rounds] * rng.uniform(*BIDS)
-        self._put(job, self._best_path(job, room, paid, self.rounds))
+        self._put(job, self._best_path(job, room, paid, self.rounds).stays)
         out: list[int] = []
         for g, t in np.argwhere(self.free < 0):
             while self.free[g, t] < 0:
@@ -279,7 +290,7 @@ class OfflineSearch:
         """Put a job in beside the others."""
         alone = self.starts[job] + math.ceil(2 * self.fastest[job] / ROUND_S)
         until = max(alone, math.ceil(until_s / ROUND_S)) + SLACK_ROUNDS
-        self._put(job, self._best_path(job, self.free, share * self.prices, until))
+        self._put(job, self._best_path(job, self.free, share * self.prices, until).stays)
 
     def _best_path(self, job: int, room: FloatArray, prices: FloatArray, until: int) -> JobPath:
         """Return a job's path of least cost within what is free."""
@@ -308,34 +319,11 @@ class OfflineSearch:
         self.free = np.concatenate([self.free, spare], axis=1)
         self.rounds += SPARE_ROUNDS
 
-    def _put(self, job: int, path: JobPath) -> None:
-        """Hold what a path really needs."""
-        self.stays[job], self.end_s[job] = self.played(job, path.stays)
+    def _put(self, job: int, stays: Stays) -> None:
+        """Hold what stays really need."""
+        self.stays[job], self.end_s[job] = self.played(job, stays)
         self._hold(job, -1)
 
     def played(self, job: int, stays: Stays) -> tuple[Stays, int]:
-        """Return the stays up to the job's end, and its end: as the simulator advances it.
-
-        Raises
-        ------
-        ValueError
-            If the work does not end within the stays.
-        """
-        kind = self.kinds[job]
-        ends, restart = self.ends[kind], self.restart[kind]
-        progress, epoch = 0.0, 0
-        for i, (c, first, last) in enumerate(stays):
-            goodput = self.goodput[kind][c]
-            now, stop = first * ROUND_S + restart, last * ROUND_S
-            while now < stop:
-                rate, left = goodput[epoch], stop - now
-                if progress + rate * left < ends[epoch]:
-                    progress += rate * left
-                    break
-                now += round((ends[epoch] - progress) / rate)
-                progress = ends[epoch]
-                epoch += 1
-                if epoch == len(ends):
-                    until = max(-(-now // ROUND_S), first + 1)
-                    return (*stays[:i], (c, first, until)), now
-        raise ValueError(f"job {job} does not end within its stays")
+        """Return the stays up to the job's end, and its end; see `Replay.played`."""
+        return self.replay.played(self.kinds[job], stays)

@@ -78,6 +78,8 @@ class Paths:
         enter_s = lead_s + np.where(lat.enter < 0, lat.entry_s + lat.enter_s, ROUND_S)
         fresh_s = lead_s + np.where(lat.fresh < 0, lat.entry_s + lat.fresh_s, ROUND_S)
         paid, every = np.ascontiguousarray(pay.T), np.arange(lat.spots)
+        sizes = np.diff(lat.first)
+        entered, out = np.empty(lat.enter.shape), np.empty(states)
         starts = _sums(pay, lead + 1, 0.0 if free_after else np.inf)
         for t in range(rounds - 1, begin - 1, -1):
             now, soon = values[t % (lead + 2)], values[(t + 1) % (lead + 2)]
@@ -87,7 +89,7 @@ class Paths:
             self.fresh[t] = ROUND_S + self.fresh[t + 1]
             if begun[c] <= self.fresh[t]:
                 self.fresh[t], self.begin_with[t] = begun[c], c
-            entered = then[lat.enter]
+            np.take(then, lat.enter, out=entered, mode="wrap")
             entered += enter_s
             entered += starts[:, t, None]
             which = entered.argmin(axis=0)
@@ -97,8 +99,8 @@ class Paths:
             np.minimum(hub, least, out=hub)
             np.take(soon, lat.later, out=now[:states], mode="wrap")
             now[:states] += run_s
-            now[:states] += paid[t][lat.config]
-            out = hub[lat.spot]
+            now[:states] += np.repeat(paid[t], sizes)
+            np.take(hub, lat.spot, out=out, mode="clip")
             np.less(out, now[:states], out=self.leaves[t - begin])
             np.minimum(now[:states], out, out=now[:states])
 

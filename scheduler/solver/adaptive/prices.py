@@ -10,6 +10,9 @@ schedule and a fraction of another may be held at once.
 
 Subgradient steps on coarse buckets give first prices and columns; the linear program, its prices
 kept within a box around the best, takes over (as in `solver.plan.bound`), on finer buckets later.
+All but the last steps are on coarse grids. Those gain a job a little at every change, enough that
+some columns hop between slow configurations for it, so that before the last steps all columns are
+played to the second, and those that come to nothing are dropped.
 
 References
 ----------
@@ -29,13 +32,22 @@ from scheduler.core.workload import FloatArray
 from scheduler.physics.adaptive_tables import Tables
 from scheduler.solver.adaptive.lattice import ROUND_S, Lattice
 from scheduler.solver.adaptive.paths import JobPath, Paths, job_starts
+from scheduler.solver.adaptive.replay import Replay
 
 FIRST_STEPS: Final = 18
 """Subgradient steps before the first linear program."""
 
 FIRST_WIDTH: Final = 5
-WIDTHS: Final = ((5, 0.45), (1, 1.0))
-"""Rounds of a bucket, and the share of the rounds of column generation after which it ends."""
+WIDTHS: Final = ((5, 0.35), (2, 0.8))
+"""Rounds of a bucket on the coarse grids, and the share of the rounds of column generation after
+which it ends; what is left is on the fine grids."""
+
+FINE_WIDTH: Final = 2
+"""Rounds of a bucket there."""
+
+CELLS: Final = 500
+SPOTS: Final = 400
+"""Cells of a configuration and common positions of the coarse grids, at most."""
 
 MOST_ROWS: Final = 6000
 """Rows of the linear program; buckets are wider where it would have more."""
@@ -62,27 +74,8 @@ UNIT_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A schedule of a job.
-
-    Parameters
-    ----------
-    job : int
-        Position in the problem's jobs.
-    path : JobPath
-        What it holds.
-    weight : float
-        How much of the job the linear program gives to it.
-    """
-
-    job: int
-    path: JobPath
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
 class PricedPlan:
-    """What prices prove, and the schedules they come from.
+    """What prices prove.
 
     Parameters
     ----------
@@ -90,13 +83,10 @@ class PricedPlan:
         No schedule has a lower sum of seconds from first round to completion.
     prices : ndarray, shape (groups, rounds)
         Seconds of completion time that an accelerator-second is worth.
-    columns : tuple of Column
-        Those the last linear program uses.
     """
 
     total_s: float
     prices: FloatArray
-    columns: tuple[Column, ...]
 
 
 def priced_plan(tables: Tables, steps: int) -> PricedPlan:
@@ -115,9 +105,12 @@ def priced_plan(tables: Tables, steps: int) -> PricedPlan:
     for width, until in WIDTHS:
         upto = round(until * left)
         if upto > done:
-            search.generate(max(width, search.least_width), upto - done)
+            search.generate(width, upto - done)
             done = upto
-    return PricedPlan(search.best_value, search.best, tuple(search.columns_used()))
+    search.refine()
+    if left > done:
+        search.generate(FINE_WIDTH, left - done)
+    return PricedPlan(search.best_value, search.best)
 
 
 class _Search:
@@ -125,20 +118,39 @@ class _Search:
 
     def __init__(self, tables: Tables) -> None:
         problem = tables.problem
+        self.tables = tables
         self.capacity = np.array(tables.capacity, float)
         self.kinds = np.array([j.application for j in problem.jobs])
         self.starts = job_starts(np.array([j.release_s for j in problem.jobs]))
-        used = sorted(set(self.kinds.tolist()))
-        self.lattices = {a: Lattice(tables, a, lower=True) for a in used}
+        self.lattices = {
+            a: Lattice(tables, a, lower=True, cells=CELLS, spots=SPOTS)
+            for a in sorted(set(self.kinds.tolist()))
+        }
         longest = max(lat.least_fresh_s for lat in self.lattices.values())
         span = int(self.starts.max()) + math.ceil(2 * longest / ROUND_S) + FIRST_WIDTH
         self.rounds = -(-span // FIRST_WIDTH) * FIRST_WIDTH
-        self.least_width = -(-len(self.capacity) * self.rounds // MOST_ROWS)
         self.best = np.zeros((len(self.capacity), self.rounds))
         self.best_value = -np.inf
         self.paths: list[tuple[int, JobPath]] = []
         self.known: set[tuple[int, tuple[tuple[int, int, int], ...]]] = set()
-        self.weights: dict[int, float] = {}
+
+    def refine(self) -> None:
+        """Go over to the fine grids; what the columns so far come to is worked out anew."""
+        self.lattices = {a: Lattice(self.tables, a, lower=True) for a in self.lattices}
+        replay, paths = Replay(self.tables), self.paths
+        self.paths, self.best_value = [], -np.inf
+        self.known.clear()
+        for j, path in paths:
+            exact = replay.completed(int(self.kinds[j]), path.stays)
+            if exact is not None:
+                self._keep(j, JobPath(*exact))
+        self.evaluate(self.best)
+
+    def _keep(self, job: int, path: JobPath) -> None:
+        """Take in a column unless it is known."""
+        if (job, path.stays) not in self.known:
+            self.known.add((job, path.stays))
+            self.paths.append((job, path))
 
     def evaluate(self, prices: FloatArray, *, keep: bool = True) -> FloatArray:
         """Price all jobs; keep the best prices and new columns; return accelerators held."""
@@ -155,9 +167,8 @@ class _Search:
                 path = paths.path(start)
                 for c, first, last in path.stays:
                     asked[lattice.group[c], first:last] += lattice.count[c]
-                if keep and (j, path.stays) not in self.known:
-                    self.known.add((j, path.stays))
-                    self.paths.append((j, path))
+                if keep:
+                    self._keep(j, path)
         if value > self.best_value:
             self.best_value, self.best = value, prices
         return asked
@@ -186,11 +197,6 @@ class _Search:
             self.evaluate(INWARD * self.best + (1 - INWARD) * found)
             master.learn(self.best_value > before)
             master.extend()
-        master.settle()
-
-    def columns_used(self) -> list[Column]:
-        """Return the columns of the last linear program that are in its answer."""
-        return [Column(*self.paths[i], weight) for i, weight in sorted(self.weights.items())]
 
 
 class _Master:
@@ -199,14 +205,14 @@ class _Master:
     def __init__(self, search: _Search, width: int) -> None:
         from ortools.linear_solver import pywraplp
 
-        self.search, self.width = search, width
+        self.search = search
+        groups = len(search.capacity)
+        self.width = width = max(width, -(-groups * search.rounds // MOST_ROWS))
         self.optimal = pywraplp.Solver.OPTIMAL
         self.solver: Any = pywraplp.Solver.CreateSolver("GLOP")
-        groups = len(search.capacity)
-        self.buckets = -(-search.rounds // width)
-        self.shape = groups, self.buckets
+        self.shape = groups, -(-search.rounds // width)
         infinite = self.solver.infinity()
-        limits = np.repeat(search.capacity, self.buckets).tolist()
+        limits = np.repeat(search.capacity, self.shape[1]).tolist()
         self.rows = [self.solver.Constraint(-infinite, size) for size in limits]
         self.more = [self.solver.NumVar(0.0, infinite, "") for _ in limits]
         self.less = [self.solver.NumVar(0.0, size, "") for size in limits]
@@ -237,7 +243,7 @@ class _Master:
         """Return mean accelerators held, by row."""
         uses: dict[int, float] = {}
         for c, first, last in path.stays:
-            count, base = float(lattice.count[c]), int(lattice.group[c]) * self.buckets
+            count, base = float(lattice.count[c]), int(lattice.group[c]) * self.shape[1]
             for b in range(first // self.width, (last - 1) // self.width + 1):
                 rounds = min(last, (b + 1) * self.width) - max(first, b * self.width)
                 uses[base + b] = uses.get(base + b, 0.0) + count * rounds / self.width
@@ -271,20 +277,9 @@ class _Master:
         else:
             self.reach = np.maximum(self.reach * SHRINK, LEAST)
 
-    def settle(self) -> None:
-        """Note the columns of an answer that keeps to the capacity as far as it can."""
-        objective = self.solver.Objective()
-        dear = 10 * (1 + float(self.search.best.max(initial=0.0))) * self.width * ROUND_S / UNIT_S
-        for more, less in zip(self.more, self.less, strict=True):
-            objective.SetCoefficient(more, dear)
-            objective.SetCoefficient(less, 0.0)
-        if self.solver.Solve() == self.optimal:
-            weights = [v.solution_value() for v in self.variables]
-            self.search.weights = {i: w for i, w in enumerate(weights) if w > EDGE}
-
     def _by_bucket(self, prices: FloatArray) -> FloatArray:
-        wide = np.zeros((self.shape[0], self.buckets * self.width))
-        wide[:, : prices.shape[1]] = prices
+        short = self.shape[1] * self.width - prices.shape[1]
+        wide = np.pad(prices, ((0, 0), (0, short)), mode="edge")
         return np.asarray(wide.reshape(*self.shape, self.width).mean(axis=2), float)
 
     def _taken(self, variables: list[Any]) -> Any:

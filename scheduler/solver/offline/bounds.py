@@ -12,6 +12,7 @@ from scheduler.core.bounds import Bounds, lower_bounds
 from scheduler.core.problem import Problem
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.core.workload import FloatArray
+from scheduler.solver.offline.fleet_bound import fleet_bound
 from scheduler.solver.offline.objectives import (
     POWERED,
     WORST_OF,
@@ -29,7 +30,7 @@ def general_bound(problem: Problem, name: str, base: Bounds | None = None) -> fl
     """Return a lower bound on the loss of every schedule that completes every job.
 
     Mean completion time and makespan by `scheduler.core.bounds`; the others from the
-    makespan's and from each job alone on the fleet.
+    makespan's, from each job alone on the fleet, and from what modes use for how long.
 
     Parameters
     ----------
@@ -54,9 +55,12 @@ def general_bound(problem: Problem, name: str, base: Bounds | None = None) -> fl
         return max(0.0, bounds.makespan_s * _LESS - late_s)
     end_s = (bounds.makespan_s + first_s) * _LESS
     if name in POWERED:
-        return _energy_bound(problem, name, jobs, end_s)
+        apart = _energy_bound(problem, name, jobs, end_s)
+        return max(apart, fleet_bound(problem, name, jobs, end_s))
     if name in ("idle", "waste"):
-        return _unused_bound(problem, name, jobs, end_s)
+        apart = _unused_bound(problem, name, jobs, end_s)
+        together = fleet_bound(problem, name, jobs, end_s) if name == "waste" else 0.0
+        return max(apart, together - _rounding_s(problem, jobs))
     alone_s = _alone_s(problem)[jobs]
     spans_s = np.maximum(0.0, alone_s - release_s[jobs]) * _LESS
     if name in WORST_OF:
@@ -67,6 +71,27 @@ def general_bound(problem: Problem, name: str, base: Bounds | None = None) -> fl
     due_s = columns.deadline_s[jobs]
     late = np.maximum(0.0, alone_s * _LESS - due_s)[~np.isnan(due_s)]
     return float(late.mean()) * _LESS if len(late) else 0.0
+
+
+def undivided_bound(problem: Problem, name: str) -> float:
+    """Return a lower bound on the loss of schedules that run each job once; 0: nothing more.
+
+    Such a job holds its accelerators for as long as its mode says, and no longer.
+    """
+    kinds = problem.workload.jobs.class_index.tolist()
+    jobs = [j for j, c in enumerate(kinds) if problem.modes[c]]
+    if name != "idle" or not jobs:
+        return 0.0
+    bounds = lower_bounds(problem)
+    first_s = min(us_from_s(t) for t in problem.workload.jobs.release_s.tolist()) / US_PER_S
+    end_s = (bounds.makespan_s + first_s) * _LESS
+    least = fleet_bound(problem, name, jobs, end_s)
+    return max(0.0, least - _rounding_s(problem, jobs))
+
+
+def _rounding_s(problem: Problem, jobs: Sequence[int]) -> float:
+    """Return how much accelerator-time the clock's rounding of every job may make up."""
+    return 2e-6 * sum(n.count for n in problem.cluster.nodes) * len(jobs)
 
 
 def bound_beyond(problem: Problem, name: str, end_us: int) -> float:
@@ -119,9 +144,7 @@ def _unused_bound(problem: Problem, name: str, jobs: Sequence[int], end_s: float
     productive_s = math.fsum(
         most[c] * float(columns.work[j]) for c, j in zip(kinds, jobs, strict=True)
     )
-    size = sum(n.count for n in problem.cluster.nodes)
-    rounding_s = 2e-6 * size  # a last microsecond may be used in part
-    unused_s = up_us(problem, end_us) / US_PER_S - productive_s - rounding_s * len(jobs)
+    unused_s = up_us(problem, end_us) / US_PER_S - productive_s - _rounding_s(problem, jobs)
     return max(0.0, unused_s * _LESS)
 
 

@@ -1,60 +1,33 @@
-"""Plan the jobs by column generation; bound what any schedule can reach.
+"""Plan the jobs; bound what any schedule can reach.
 
-Columns are whole schedules of a job: how long in which mode in which bucket, and so when it
-completes. Rows are the accelerator-seconds of each type and bucket, and each job once. For any
-prices of the rows, the sum of the jobs' cheapest schedules less the worth of the fleet's time
-is a bound on every schedule, preempting, resizing and moving allowed; what the LP adds is which
-prices. Prices are taken between the best known and the LP's (Wentges 1997), which are wild at
-first.
+For any prices of the resources over time, the sum of the jobs' cheapest schedules less the worth
+of the fleet's time is a bound on every schedule, preempting, resizing and moving allowed; what
+the LP of `scheduler.solver.plan.search` adds is which prices.
 
 Completions are inside the columns, whole and in continuous time, so that the plan knows what an
 interval-indexed LP does not: that a job half done has not half completed.
-
-References
-----------
-P. Wentges, "Weighted Dantzig-Wolfe decomposition for linear mixed-integer programming",
-International Transactions in Operational Research 4(2), 1997.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scheduler.core.bounds import Bounds, lower_bounds
+from scheduler.core.bounds import AS_MUCH_SERVED, Bounds, lower_bounds
 from scheduler.core.problem import Problem
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.core.workload import FloatArray, IntArray
-from scheduler.solver.plan.groups import (
-    Buckets,
-    Groups,
-    coarser,
-    cut_time,
-    group_jobs,
-    supply,
-    supply_of,
-)
+from scheduler.solver.plan.groups import Buckets, Dates, Groups, coarser, cut_time, group_jobs
 from scheduler.solver.plan.proof import proved_value
-from scheduler.solver.plan.resources import (
-    ClassTable,
-    PowerRow,
-    class_tables,
-    requests,
-    service_tables,
-    usable_rows,
-)
-from scheduler.solver.plan.schedules import (
-    Cheapest,
-    cheapest_schedules,
-    cheapest_service,
-    least_costs,
-)
-from scheduler.solver.plan.starting import first_prices
+from scheduler.solver.plan.resources import Fleet, fleet_of, requests
+from scheduler.solver.plan.rows import longest_hold_s
+from scheduler.solver.plan.schedules import Served, cheapest_service, least_costs
+from scheduler.solver.plan.search import Search
 
 BUCKETS: Final = 48
 ROUNDS: Final = 12
@@ -67,47 +40,19 @@ COARSE_ROUNDS: Final = 12
 STAGED: Final = 32
 """Buckets from which on there is a coarser plan first."""
 
-CARRIED_REACH: Final = 0.2
-CARRIED_SCALES: Final = (1.0, 0.9, 1.1)
-"""Room around the prices of a coarser plan, and multiples of them for the first columns."""
-
 SLACK: Final = 1.2
 """How much longer than the area of all work the priced time is."""
 
 MOST_GROUPS: Final = 1500
 """Beyond this, jobs that are nearly alike count as alike."""
 
-CONVERGED: Final = 5e-4
-"""Share of the LP's waiting and running time that the bound may lack."""
-
-INWARD: Final = 0.3
-"""How far from the LP's prices towards the best the next ones are taken."""
-
-BOX: Final = 0.5
-"""Prices of the LP stay within this share of the best ones ..."""
-
-FLOOR: Final = 0.2
-"""... or of this share of the first ones, where the best are next to nothing."""
-
-GROW: Final = 1.6
-SHRINK: Final = 0.75
-LEAST: Final = 0.02
-"""A price held at an edge of its box gets more room, others get less, down to this."""
-
-EDGE: Final = 1e-6
-"""Accelerators."""
-
-FIRST_SCALES: Final = (1.0, 0.8)
-"""Multiples of first prices that the first columns come from."""
-
 SCALE_STEPS: Final = (0.2, 0.05)
 """Of the search for the best multiple of a plan's prices for other work."""
 
 MOST_SCALINGS: Final = 4
 
-FROM_LAST_BASIS: Final = "use_preprocessing: false use_scaling: false"
-FROM_SCRATCH: Final = "use_preprocessing: true use_scaling: true"
-"""GLOP's parameters: columns only come in, so that each LP starts from the last one's basis."""
+_COUNTED: Final = 1e-6
+"""Share, and number, of requests by which two sums of them may differ from rounding."""
 
 _TRIES: Final = 40
 
@@ -122,9 +67,10 @@ class Plan:
         Time buckets.
     prices : ndarray of float64, shape (resources, buckets)
         What an accelerator-second of each type is worth then, in weighted seconds of
-        completion; after the types, a joule of each capped power feed.
-    value : Fraction
-        Proved: no schedule has a lower sum of weighted completion times, in seconds.
+        completion; after the types, a unit of each row of `Fleet.rows`.
+    value : Fraction or None
+        Proved: no schedule has a lower sum of weighted times past the due dates, in seconds.
+        None: some job cannot complete by its limit.
     lp_value : float
         Value of the LP, which `value` is at most about; infinite if the rounds ran out first.
     rounds : int
@@ -133,9 +79,26 @@ class Plan:
 
     edges_s: FloatArray
     prices: FloatArray
-    value: Fraction
+    value: Fraction | None
     lp_value: float
     rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What the services of a run were asked and served until it ended.
+
+    Parameters
+    ----------
+    served, demanded : sequence of float
+        Requests, by service.
+    until_s : float
+        When it ended.
+    """
+
+    served: Sequence[float]
+    demanded: Sequence[float]
+    until_s: float
 
 
 def plan_bound(
@@ -164,26 +127,32 @@ def plan_bound(
     if not least.jobs:
         return least
     index, work_of = _counted(problem, work, jobs)
-    weight = np.ones(len(work_of))
+    dates = Dates(np.ones(len(work_of)))
     plan = plan_jobs(
-        problem, index, work_of, weight, buckets=buckets, rounds=rounds, serving=serving
+        problem, index, work_of, dates, buckets=buckets, rounds=rounds, serving=serving
     )
-    return _better(problem, index, plan.value, least)
+    assert plan.value is not None
+    return _better(problem, index, plan.value, least, serving=serving)
 
 
-def plan_all(problem: Problem, *, buckets: int = BUCKETS, rounds: int = ROUNDS) -> Plan:
+def plan_all(
+    problem: Problem, *, buckets: int = BUCKETS, rounds: int = ROUNDS, serving: bool = False
+) -> Plan:
     """Return a plan of all jobs that have a mode, with their nominal work, each counting alike."""
     index, work = _counted(problem, None, None)
-    return plan_jobs(problem, index, work, np.ones(len(work)), buckets=buckets, rounds=rounds)
+    dates = Dates(np.ones(len(work)))
+    return plan_jobs(problem, index, work, dates, buckets=buckets, rounds=rounds, serving=serving)
 
 
 def priced_bound(
     problem: Problem,
-    plan: Plan,
+    plans: Plan | Sequence[Plan],
     work: Sequence[float] | None = None,
     jobs: Sequence[int] | None = None,
+    *,
+    asked: Requests | None = None,
 ) -> Bounds:
-    """Return what the prices of a plan prove of other work of the same jobs, or of some of them.
+    """Return what the prices of plans prove of other work of the same jobs, or of some of them.
 
     The work of a replay differs from the nominal work that was planned by its noise, and so do
     the best prices from the plan's. Any prices prove a bound; these are scaled to where they
@@ -193,30 +162,41 @@ def priced_bound(
     ----------
     problem, work, jobs
         As for `lower_bounds`, whose bounds these are never less than.
-    plan : Plan
-        Of all jobs of the problem, by `plan_all`.
+    plans : Plan or sequence of Plan
+        Of all jobs of the problem, by `plan_all`; the one that proves most counts.
+    asked : Requests or None
+        Bound only schedules in which no service goes without more requests than here; None:
+        every schedule.
     """
     least = lower_bounds(problem, work, jobs)
     if not least.jobs:
         return least
     index, work_of = _counted(problem, work, jobs)
-    groups = group_jobs(problem, index, work_of, np.ones(len(work_of)))
+    fleet = fleet_of(problem)
+    groups = group_jobs(fleet, index, work_of, Dates(np.ones(len(work_of))))
     groups = coarser(groups, MOST_GROUPS)
-    power = usable_rows(problem)
-    tables = class_tables(problem, power)
-    cut = Buckets(plan.edges_s, supply(problem, plan.edges_s, power))
-    prices = _scaled(plan.prices, groups, tables, cut)
-    return _better(problem, index, proved_value(groups, tables, cut, prices), least)
+    best = least
+    for plan in (plans,) if isinstance(plans, Plan) else plans:
+        served = _served_of_run(fleet, plan.edges_s, asked)
+        emptied_s = math.inf if served else longest_hold_s(problem, index, work_of)
+        cut = Buckets(plan.edges_s, fleet.supply(plan.edges_s, emptied_s))
+        prices = _scaled(plan.prices, groups, fleet, cut, served)
+        value = proved_value(groups, fleet.tables, cut, prices, served)
+        assert value is not None
+        best = _better(problem, index, value, best, serving=bool(served))
+    return best
 
 
 def _scaled(
-    prices: FloatArray, groups: Groups, tables: list[ClassTable], cut: Buckets
+    prices: FloatArray, groups: Groups, fleet: Fleet, cut: Buckets, served: Sequence[Served]
 ) -> FloatArray:
     """Return the multiple of prices that proves most: what they prove is concave along it."""
+    asked = sum(cheapest_service(service, prices)[0] for service in served)
+    slope = asked - float((prices * cut.supply).sum())
 
     def worth(scale: float) -> float:
-        cost = least_costs(groups, tables, cut, scale * prices)
-        return float((groups.count * cost).sum() - scale * (prices * cut.supply).sum())
+        cost = least_costs(groups, fleet.tables, cut, scale * prices)
+        return float((groups.count * cost).sum()) + scale * slope
 
     best, most = 1.0, worth(1.0)
     for step in SCALE_STEPS:
@@ -229,13 +209,16 @@ def _scaled(
     return best * prices
 
 
-def _better(problem: Problem, index: IntArray, value: Fraction, least: Bounds) -> Bounds:
+def _better(
+    problem: Problem, index: IntArray, value: Fraction, least: Bounds, *, serving: bool
+) -> Bounds:
     """Return the bounds, the better one of mean completion time, and say which it is."""
     releases = sum(Fraction(us_from_s(t), US_PER_S) for t in problem.workload.jobs.release_s[index])
     mean_s = float((value - releases) / len(index)) - 1 / US_PER_S
     if mean_s <= least.mean_jct_s:
         return least
-    return replace(least, mean_jct_s=mean_s, proof="plan")
+    better = replace(least, mean_jct_s=mean_s, proof="plan")
+    return replace(better, holds_for=AS_MUCH_SERVED) if serving else better
 
 
 def _counted(
@@ -253,7 +236,7 @@ def plan_jobs(
     problem: Problem,
     index: IntArray,
     work: FloatArray,
-    weight: FloatArray,
+    dates: Dates,
     *,
     buckets: int = BUCKETS,
     rounds: int = ROUNDS,
@@ -268,8 +251,10 @@ def plan_jobs(
         Fleet, jobs, modes.
     index : ndarray of int64
         Jobs to plan, each with a mode.
-    work, weight : ndarray of float64, shape (jobs of the workload,)
-        Work, and what a second of completion counts.
+    work : ndarray of float64, shape (jobs of the workload,)
+        Work.
+    dates : Dates
+        What counts of their completions.
     buckets, rounds : int
         Effort.
     start : Plan or None
@@ -277,35 +262,51 @@ def plan_jobs(
     serving : bool
         Plan also what serves every request of every service that can be served at all.
     """
-    groups = coarser(group_jobs(problem, index, work, weight), MOST_GROUPS)
-    power = usable_rows(problem)
-    tables = class_tables(problem, power)
-    capacity = np.array([*problem.capacity(), *(row.room_w for row in power)], dtype=np.float64)
-    last_s = _about_last(problem, capacity, groups, tables)
-    cut = cut_time(problem, groups, last_s, buckets, power)
-    served = _served(problem, power, cut) if serving else []
+    fleet = fleet_of(problem)
+    groups = coarser(group_jobs(fleet, index, work, dates), MOST_GROUPS)
+    last_s = about_last(fleet, groups)
+    emptied_s = math.inf if serving else longest_hold_s(problem, index, work)
+    cut = cut_time(fleet, groups, last_s, buckets, emptied_s=emptied_s)
+    served = _served(fleet, cut.edges_s) if serving else []
     if start is None and buckets >= STAGED:
-        few = cut_time(problem, groups, last_s, COARSE_BUCKETS, power)
-        coarse = _Search(groups, tables, few, _served(problem, power, few) if serving else [])
+        few = cut_time(fleet, groups, last_s, COARSE_BUCKETS, emptied_s=emptied_s)
+        also = _served(fleet, few.edges_s) if serving else []
+        coarse = Search(groups, fleet.tables, few, also, leading=fleet.leading)
         coarse.begin(None)
         done = coarse.run(min(rounds, COARSE_ROUNDS))
-        search = _Search(groups, tables, cut, served)
+        search = Search(groups, fleet.tables, cut, served, leading=fleet.leading)
         search.refine(_smoothed(coarse.best, few, cut))
     else:
         done = 0
-        search = _Search(groups, tables, cut, served)
-        search.begin(_carried(start, cut) if start is not None else None)
+        search = Search(groups, fleet.tables, cut, served, leading=fleet.leading)
+        search.begin(carried(start, cut) if start is not None else None)
     done += search.run(rounds)
-    value = proved_value(groups, tables, cut, search.best, served)
+    value = proved_value(groups, fleet.tables, cut, search.best, served)
     return Plan(cut.edges_s, search.best, value, search.lp_value, done)
 
 
-def _served(
-    problem: Problem, power: Sequence[PowerRow], cut: Buckets
-) -> list[tuple[ClassTable, FloatArray]]:
-    """Return replicas and requests of the services that can be served at all."""
-    every = zip(service_tables(problem, power), problem.workload.services, strict=True)
-    return [(t, requests(problem, s, cut.edges_s)) for t, s in every if len(t.rates)]
+def _served(fleet: Fleet, edges_s: FloatArray) -> list[Served]:
+    """Return what services that can be served at all ask, all of it."""
+    every = zip(fleet.services, fleet.problem.workload.services, strict=True)
+    return [Served(t, requests(fleet.problem, s, edges_s)) for t, s in every if len(t.rates)]
+
+
+def _served_of_run(fleet: Fleet, edges_s: FloatArray, asked: Requests | None) -> list[Served]:
+    """Return what services ask in the buckets, and how much of it may go without, as it did.
+
+    What a run left of all requests is at least what it left of these.
+    """
+    if asked is None:
+        return []
+    found = []
+    services = fleet.problem.workload.services
+    for s, (table, service) in enumerate(zip(fleet.services, services, strict=True)):
+        spared = max(0.0, asked.demanded[s] - asked.served[s])
+        spared += _COUNTED * (1.0 + asked.demanded[s])
+        inside = requests(fleet.problem, service, edges_s, asked.until_s)
+        if len(table.rates) and float(inside.sum()) > spared:
+            found.append(Served(table, inside, spared))
+    return found
 
 
 def _smoothed(prices: FloatArray, few: Buckets, cut: Buckets) -> FloatArray:
@@ -315,27 +316,31 @@ def _smoothed(prices: FloatArray, few: Buckets, cut: Buckets) -> FloatArray:
     return np.stack([np.interp(fine, middle, row).mean(axis=0) for row in prices])
 
 
-def _about_last(
-    problem: Problem, capacity: FloatArray, groups: Groups, tables: list[ClassTable]
-) -> float:
+def about_last(fleet: Fleet, groups: Groups) -> float:
     """Return an instant by which most work can be done: its area on what is up, and alone."""
-    capacity = np.maximum(capacity, 1e-9)
+    tables = fleet.tables
+    capacity = np.maximum(fleet.room(), 1e-9)
+    types = len(fleet.problem.types)
+    shared = types + len(fleet.rows.power)
     quickest = np.array([t.rates.max(initial=1e-30) for t in tables])
-    share = [((t.counts / capacity).mean(axis=1) / t.rates).min(initial=1e30) for t in tables]
-    run_s = groups.work / quickest[groups.class_index]
-    area_s = SLACK * float((groups.count * groups.work * np.array(share)[groups.class_index]).sum())
+    work = np.bincount(groups.kind, groups.count * groups.work, len(tables))
+    parts = [t.counts / capacity / t.rates[:, None] for t in tables]
+    every = [(w, p) for w, p in zip(work, parts, strict=True) if w > 0 and len(p)]
+    whole_s = sum(w * p[:, :shared].mean(axis=1).min() for w, p in every)
+    each_s = sum(w * p[:, shared:].min(axis=0) for w, p in every)
+    run_s = groups.work / quickest[groups.kind]
+    area_s = SLACK * max(float(whole_s), float(np.max(each_s, initial=0.0)))
     first_s = float(groups.ready_s.min())
-    types = len(problem.types)
     step_s = area_s
     for _ in range(_TRIES):
-        up = supply_of(problem, np.array([first_s, first_s + step_s]))[:, 0] / capacity[:types]
+        up = fleet.supply(np.array([first_s, first_s + step_s]))[:types, 0] / capacity[:types]
         if up.mean() >= area_s:
             break
         step_s += area_s - float(up.mean())
     return max(float((groups.ready_s + run_s).max()), first_s + step_s)
 
 
-def _carried(start: Plan, cut: Buckets) -> FloatArray | None:
+def carried(start: Plan, cut: Buckets) -> FloatArray | None:
     """Return an earlier plan's prices on other buckets; nothing is priced outside it."""
     if len(start.prices) != len(cut.supply):
         return None
@@ -343,151 +348,3 @@ def _carried(start: Plan, cut: Buckets) -> FloatArray | None:
     at = np.searchsorted(start.edges_s, middle, side="right") - 1
     inside = (at >= 0) & (at < start.prices.shape[1])
     return np.where(inside, start.prices[:, np.clip(at, 0, start.prices.shape[1] - 1)], 0.0)
-
-
-class _Search:
-    """Column generation: the master LP, the best prices so far, and what they prove."""
-
-    def __init__(
-        self,
-        groups: Groups,
-        tables: list[ClassTable],
-        cut: Buckets,
-        served: Sequence[tuple[ClassTable, FloatArray]],
-    ) -> None:
-        from ortools.linear_solver import pywraplp
-
-        self.groups, self.tables, self.cut, self.served = groups, tables, cut, served
-        self.best = np.zeros_like(cut.supply)
-        self.best_value = -np.inf
-        self.lp_value = np.inf
-        self.reach = np.full_like(cut.supply, BOX)
-        self.ready_value = float((groups.count * groups.weight * groups.ready_s).sum())
-        self.optimal = pywraplp.Solver.OPTIMAL
-        self.solver: Any = pywraplp.Solver.CreateSolver("GLOP")
-        self.solver.SetSolverSpecificParametersAsString(FROM_LAST_BASIS)
-        self.unit = max(
-            1.0, float(np.median(groups.weight)) * float(cut.edges_s[-1] - cut.edges_s[0])
-        )
-        width = np.maximum(np.diff(cut.edges_s), 1e-9)
-        self.width = np.tile(width, (cut.supply.shape[0], 1))
-        supply = (cut.supply / self.width).ravel().tolist()
-        self.rows = [self.solver.Constraint(-self.solver.infinity(), s) for s in supply]
-        self.more: list[Any] = []
-        self.less: list[Any] = []
-        for row, limit in zip(self.rows, supply, strict=True):
-            for variables, sign, most in (
-                (self.more, -1.0, self.solver.infinity()),
-                (self.less, 1.0, limit),
-            ):
-                variables.append(self.solver.NumVar(0.0, most, ""))
-                row.SetCoefficient(variables[-1], sign)
-        each = [*groups.count.tolist(), *[1] * len(served)]
-        self.once = [self.solver.Constraint(float(n), float(n)) for n in each]
-        self.solver.Objective().SetMinimization()
-        for g, cost in enumerate(self._after_all().tolist()):
-            self._column(g, cost, np.zeros_like(cut.supply))
-
-    def _after_all(self) -> FloatArray:
-        """Return the weighted completion of each job alone after the last bucket."""
-        groups = self.groups
-        quickest = np.array([t.rates.max(initial=1e-30) for t in self.tables])
-        begin = np.maximum(self.cut.edges_s[-1], groups.ready_s)
-        return np.asarray(groups.weight * (begin + groups.work / quickest[groups.class_index]))
-
-    def _column(self, g: int, cost: float, usage: FloatArray) -> None:
-        variable = self.solver.NumVar(0.0, self.solver.infinity(), "")
-        self.solver.Objective().SetCoefficient(variable, cost / self.unit)
-        self.once[g].SetCoefficient(variable, 1.0)
-        share = (usage / self.width).ravel()
-        for r in np.flatnonzero(np.abs(share) > 1e-9).tolist():
-            self.rows[r].SetCoefficient(variable, float(share[r]))
-
-    def price(self, prices: FloatArray) -> tuple[FloatArray, Cheapest]:
-        """Return prices and the schedules that show what they prove; keep the best prices."""
-        found = cheapest_schedules(self.groups, self.tables, self.cut, prices)
-        worth = float((self.groups.count * found.cost).sum() - (prices * self.cut.supply).sum())
-        for s, (table, asked) in enumerate(self.served, start=len(self.groups)):
-            cost, usage = cheapest_service(table, asked, prices)
-            worth += cost
-            self._column(s, 0.0, usage)
-        if worth > self.best_value:
-            self.best, self.best_value = prices, worth
-        return prices, found
-
-    def add(self, prices: FloatArray, found: Cheapest) -> None:
-        """Add the schedules as columns."""
-        held = np.einsum("gtb,tb->g", found.usage, prices)
-        for g, cost in enumerate((found.cost - held).tolist()):
-            self._column(g, cost, found.usage[g])
-
-    def _set_floor(self) -> list[FloatArray]:
-        shapes = first_prices(self.groups, self.tables, self.cut)
-        self.floor = FLOOR * np.max(shapes, axis=0)
-        self.floor = np.maximum(self.floor, FLOOR * self.floor.max(axis=0))
-        return shapes
-
-    def refine(self, start: FloatArray) -> None:
-        """Price at the prices of a coarser plan and near them."""
-        self._set_floor()
-        self.reach[:] = CARRIED_REACH
-        for scale in CARRIED_SCALES:
-            self.add(*self.price(scale * start))
-
-    def run(self, rounds: int) -> int:
-        """Take steps until the plan has converged; return how many."""
-        done = 1
-        while self.step() and done < rounds:
-            done += 1
-        return done
-
-    def begin(self, start: FloatArray | None) -> None:
-        """Price at first prices or the last plan's, at a multiple of them, and at nothing."""
-        shapes = self._set_floor()
-        for shape in shapes if start is None else [start]:
-            for scale in FIRST_SCALES:
-                self.add(*self.price(scale * shape))
-        self.add(*self.price(np.zeros_like(self.best)))
-
-    def step(self) -> bool:
-        """Solve the LP with prices in a box around the best, and price there; whether to go on."""
-        self._set_box()
-        if self.solver.Solve() != self.optimal and not self._solved_from_scratch():
-            return False
-        value = self.solver.Objective().Value() * self.unit
-        duals = np.array([row.dual_value() for row in self.rows]).reshape(self.width.shape)
-        at_edge = self._taken(self.more) | (self._taken(self.less) & (self.low > 0.0))
-        if value - self.best_value <= CONVERGED * (value - self.ready_value):
-            if not at_edge.any():
-                self.lp_value = value
-                return False
-            self.reach = np.where(at_edge, self.reach * GROW, self.reach)
-            return True
-        out = np.clip(-duals * self.unit / self.width, self.low, self.high)
-        before = self.best_value
-        self.add(*self.price(INWARD * self.best + (1.0 - INWARD) * out))
-        if self.best_value > before:
-            self.reach = np.where(
-                at_edge, self.reach * GROW, np.maximum(self.reach * SHRINK, LEAST)
-            )
-        else:
-            self.reach *= SHRINK
-        return True
-
-    def _solved_from_scratch(self) -> bool:
-        self.solver.SetSolverSpecificParametersAsString(FROM_SCRATCH)
-        return bool(self.solver.Solve() == self.optimal)
-
-    def _taken(self, variables: list[Any]) -> NDArray[np.bool_]:
-        found = np.array([variable.solution_value() for variable in variables])
-        return np.asarray(found.reshape(self.width.shape) > EDGE)
-
-    def _set_box(self) -> None:
-        """Let the LP have more at the upper prices, and sell what it has at the lower ones."""
-        reach = self.reach * np.maximum(self.best, self.floor)
-        self.low, self.high = np.maximum(self.best - reach, 0.0), self.best + reach
-        objective = self.solver.Objective()
-        for variables, price in ((self.more, self.high), (self.less, -self.low)):
-            each = (price * self.width / self.unit).ravel().tolist()
-            for variable, cost in zip(variables, each, strict=True):
-                objective.SetCoefficient(variable, cost)

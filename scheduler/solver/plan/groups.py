@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from scheduler.core.problem import Problem
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.core.workload import FloatArray, IntArray
-from scheduler.solver.plan.resources import PowerRow
+from scheduler.solver.plan.resources import Fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Buckets:
     edges_s : ndarray of float64, shape (buckets + 1,)
         Ascending; after the last comes time without end, in which nothing is priced.
     supply : ndarray of float64, shape (resources, buckets)
-        Accelerator-seconds of each type, less declared outages; then joules of power rows.
+        Accelerator-seconds of each type, less declared outages; then of the rows.
     """
 
     edges_s: FloatArray
@@ -35,61 +34,111 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Jobs alike in class, release, work and weight, as one row with a count.
+    """Jobs alike in kind, release, work, weight and dates, as one row with a count.
 
     Parameters
     ----------
-    class_index : ndarray of int64
-        Class.
+    kind : ndarray of int64
+        Position in `Fleet.tables`.
     ready_s : ndarray of float64
         Release and restart time: no work is done before.
     work, weight : ndarray of float64
         Work of each job, and what a second of its completion counts.
     count : ndarray of int64
         Jobs.
+    due_s : ndarray of float64
+        From when on completion counts.
+    limit_s : ndarray of float64
+        By when it has to complete; inf: whenever.
     """
 
-    class_index: IntArray
+    kind: IntArray
     ready_s: FloatArray
     work: FloatArray
     weight: FloatArray
     count: IntArray
+    due_s: FloatArray
+    limit_s: FloatArray
 
     def __len__(self) -> int:
         return len(self.count)
 
     def take(self, index: IntArray) -> Groups:
         """Return the groups at `index`."""
-        return Groups(
-            self.class_index[index],
-            self.ready_s[index],
-            self.work[index],
-            self.weight[index],
-            self.count[index],
-        )
+        return Groups(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def columns(self) -> FloatArray:
+        """Return what tells groups apart, shape (groups, 6)."""
+        every = (self.kind, self.ready_s, self.work, self.weight, self.due_s, self.limit_s)
+        return np.stack([np.asarray(c, dtype=np.float64) for c in every], axis=1)
 
 
-def group_jobs(problem: Problem, index: IntArray, work: FloatArray, weight: FloatArray) -> Groups:
-    """Return the jobs at `index` as groups, in order of class, release, work and weight."""
-    columns = problem.workload.jobs
-    release_s = np.array([us_from_s(t) for t in columns.release_s[index].tolist()]) / US_PER_S
-    restart_s = np.array([kind.restart_s for kind in problem.workload.classes])
-    classes = columns.class_index[index]
-    rows = np.stack(
-        [classes.astype(np.float64), release_s + restart_s[classes], work[index], weight[index]],
-        axis=1,
-    )
+@dataclass(frozen=True, slots=True)
+class Dates:
+    """What counts of the completions, by job of the workload.
+
+    Parameters
+    ----------
+    weight : ndarray of float64
+        What a second of completion counts.
+    due_s : ndarray of float64 or None
+        From when on; None: from 0.
+    limit_s : ndarray of float64 or None
+        By when a job has to complete; None: whenever.
+    """
+
+    weight: FloatArray
+    due_s: FloatArray | None = None
+    limit_s: FloatArray | None = None
+
+
+def group_jobs(fleet: Fleet, index: IntArray, work: FloatArray, dates: Dates) -> Groups:
+    """Return the jobs at `index` as groups, in order of kind, release, work, weight and dates."""
+    due_s = np.zeros(len(work)) if dates.due_s is None else dates.due_s
+    limit_s = np.full(len(work), np.inf) if dates.limit_s is None else dates.limit_s
+    ready_s = ready_of(fleet.problem, work)
+    columns = (fleet.kind_of, ready_s, work, dates.weight, due_s, limit_s)
+    rows = np.stack([np.asarray(c[index], dtype=np.float64) for c in columns], axis=1)
     alike, count = np.unique(rows, axis=0, return_counts=True)
+    return _groups(alike, count)
+
+
+def _groups(rows: FloatArray, count: IntArray) -> Groups:
+    kind, ready_s, work, weight, due_s, limit_s = rows.T
     return Groups(
-        alike[:, 0].astype(np.int64), alike[:, 1], alike[:, 2], alike[:, 3], count.astype(np.int64)
+        kind.astype(np.int64), ready_s, work, weight, count.astype(np.int64), due_s, limit_s
     )
+
+
+def ready_of(problem: Problem, work: FloatArray) -> FloatArray:
+    """Return, by job, before when none of its work is done.
+
+    That is its release, or the earliest end of any job that it needs, and its restart time.
+    """
+    columns = problem.workload.jobs
+    kinds = columns.class_index
+    restart_s = np.array([kind.restart_s for kind in problem.workload.classes])[kinds]
+    start_s = np.array([us_from_s(t) for t in columns.release_s.tolist()]) / US_PER_S
+    if not columns.after:
+        return np.asarray(start_s + restart_s)
+    fastest = np.array([max((m.rate for m in ms), default=np.inf) for ms in problem.modes])
+    run_s = (restart_s + work / fastest[kinds]) * (1.0 - 1e-9)
+    changed = True
+    while changed:  # as often as the longest chain is long
+        changed = False
+        for job, needed in enumerate(columns.after):
+            first_s = max((float(start_s[k] + run_s[k]) for k in needed), default=0.0)
+            if first_s > start_s[job]:
+                start_s[job], changed = first_s, True
+    return np.asarray(start_s + restart_s)
 
 
 def coarser(groups: Groups, most: int) -> Groups:
-    """Return at most about `most` groups, by rounding release and work down to common values.
+    """Return at most about `most` groups, by rounding release, work and dates to common values.
 
-    Jobs that are ready earlier and have less to do complete no later, so that what bounds the
-    coarser groups bounds these. Work is rounded on a geometric grid that widens until it does.
+    Jobs that are ready earlier, have less to do, and are due later complete no later and are
+    less late, so that what bounds the coarser groups bounds these. Work is rounded on a geometric
+    grid that widens until it does.
     """
     ratio = FINEST
     found = groups
@@ -99,12 +148,27 @@ def coarser(groups: Groups, most: int) -> Groups:
         ready_s = grid[np.searchsorted(grid, groups.ready_s, side="right") - 1]
         work = ratio ** np.floor(np.log(groups.work) / np.log(ratio))
         work = np.minimum(work, groups.work)  # the power may have been rounded up
-        rows = np.stack([groups.class_index.astype(np.float64), ready_s, work, groups.weight], 1)
+        rows = replace(
+            groups,
+            ready_s=ready_s,
+            work=work,
+            due_s=_later(groups.due_s, steps),
+            limit_s=_later(groups.limit_s, steps),
+        ).columns()
         alike, where = np.unique(rows, axis=0, return_inverse=True)
-        count = np.bincount(where, groups.count, len(alike)).astype(np.int64)
-        found = Groups(alike[:, 0].astype(np.int64), alike[:, 1], alike[:, 2], alike[:, 3], count)
+        count = np.bincount(where.ravel(), groups.count, len(alike)).astype(np.int64)
+        found = _groups(alike, count)
         ratio = 1.0 + (ratio - 1.0) * 2.0
     return found
+
+
+def _later(dates_s: FloatArray, steps: int) -> FloatArray:
+    """Return dates rounded up to common ones."""
+    finite = np.isfinite(dates_s)
+    if not finite.any():
+        return dates_s
+    grid = np.quantile(dates_s[finite], np.linspace(0.0, 1.0, steps), method="higher")
+    return np.where(finite, grid[np.minimum(np.searchsorted(grid, dates_s), steps - 1)], dates_s)
 
 
 FINEST: Final = 1.02
@@ -112,70 +176,33 @@ COARSEST: Final = 4.0
 
 
 def cut_time(
-    problem: Problem,
-    groups: Groups,
-    last_s: float,
-    buckets: int,
-    power: Sequence[PowerRow] = (),
+    fleet: Fleet, groups: Groups, last_s: float, buckets: int, *, emptied_s: float = np.inf
 ) -> Buckets:
-    """Return buckets that widen geometrically from the first release, cut also at releases.
+    """Return buckets that widen geometrically from the first release, cut also at dates.
 
     Parameters
     ----------
-    problem, groups : Problem, Groups
-        The fleet, and jobs; where they become ready at many instants, half the cuts are at
-        quantiles of these.
+    fleet, groups : Fleet, Groups
+        Accelerators, and jobs; where they become ready or are due at many instants, half the
+        cuts are at quantiles of these.
     last_s : float
         About when the last job ends.
     buckets : int
         How many, at most.
-    power : sequence of PowerRow
-        Resources after the types.
+    emptied_s : float
+        See `Fleet.supply`.
     """
     first_s = float(groups.ready_s.min())
-    instants = np.unique(groups.ready_s)
-    by_release = min(len(instants), buckets // 2)
+    dates = np.concatenate([groups.ready_s, groups.due_s, groups.limit_s])
+    instants = np.unique(dates[np.isfinite(dates) & (dates >= first_s)])
+    by_date = min(len(instants), buckets // 2)
     span_s = max(last_s - first_s, 1.0)
-    steps = np.arange(buckets - by_release + 1) / (buckets - by_release)
+    steps = np.arange(buckets - by_date + 1) / (buckets - by_date)
     widening = first_s + span_s * (np.exp(WIDENING * steps) - 1.0) / (np.exp(WIDENING) - 1.0)
-    cuts = np.quantile(instants, np.linspace(0.0, 1.0, by_release), method="nearest")
+    cuts = np.quantile(instants, np.linspace(0.0, 1.0, by_date), method="nearest")
     edges = np.unique(np.concatenate([widening, cuts[cuts < widening[-1]]]))
-    return Buckets(edges, supply(problem, edges, power))
+    return Buckets(edges, fleet.supply(edges, emptied_s))
 
 
 WIDENING: Final = 2.0
 """Logarithm of the last bucket's width over the first's."""
-
-
-def supply(problem: Problem, edges_s: FloatArray, power: Sequence[PowerRow]) -> FloatArray:
-    """Return accelerator-seconds of each type, then joules of each power row, by bucket."""
-    watts = np.array([row.room_w for row in power])
-    return np.vstack([supply_of(problem, edges_s), np.outer(watts, np.diff(edges_s))])
-
-
-def supply_of(problem: Problem, edges: FloatArray) -> FloatArray:
-    """Return accelerator-seconds by type and bucket: capacity less nodes switched off."""
-    supply = np.outer(np.array(problem.capacity(), dtype=np.float64), np.diff(edges))
-    nodes = {node.id: i for i, node in enumerate(problem.cluster.nodes)}
-    pool_of = {n: pool for pool in problem.pools for n in pool.nodes}
-    down: dict[int, list[tuple[float, float]]] = {}
-    for outage in problem.cluster.outages:
-        if outage.kind == "down" and nodes[outage.node] in pool_of:
-            down.setdefault(nodes[outage.node], []).append((outage.start_s, outage.end_s))
-    for node, spans in sorted(down.items()):
-        pool = pool_of[node]
-        for start_s, end_s in _joined(spans):
-            lost = np.clip(np.minimum(edges[1:], end_s) - np.maximum(edges[:-1], start_s), 0, None)
-            supply[pool.type_index] -= pool.size * lost
-    return np.maximum(supply, 0.0)
-
-
-def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the union of spans as disjoint ones."""
-    joined: list[tuple[float, float]] = []
-    for start, end in sorted(spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(joined[-1][1], end)
-        else:
-            joined.append((start, end))
-    return joined

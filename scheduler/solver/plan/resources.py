@@ -1,44 +1,36 @@
-"""What a mode uses: accelerators by type, and watts where every site it may be on is capped."""
+"""What the plan sees of a problem: modes by who uses them, and what there is of what they use."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from scheduler.core.problem import Mode, Problem
-from scheduler.core.workload import FloatArray, Service
+from scheduler.core.workload import FloatArray, IntArray, Service
+from scheduler.solver.plan.rows import (
+    Holder,
+    Rows,
+    holders,
+    room_of,
+    rows_of,
+    service_holder,
+    used,
+)
 
-_ROUNDING = 1e-6
-"""Share by which the verifier lets a cap be passed, and more."""
-
-
-@dataclass(frozen=True, slots=True)
-class PowerRow:
-    """Sites that share accelerator types, all of them capped.
-
-    Parameters
-    ----------
-    types : tuple of int
-        Types that are nowhere else.
-    room_w : float
-        Watts that gangs may add to what idle nodes draw.
-    """
-
-    types: tuple[int, ...]
-    room_w: float
+Span = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class ClassTable:
-    """Modes of a class or service without those that another beats.
+    """Modes of a kind of job or of a service without those that another beats.
 
     Parameters
     ----------
     counts : ndarray of float64, shape (modes, resources)
-        Whole accelerators of each type, then whole watts in each power row.
+        Accelerators of each type, then units of each row.
     rates : ndarray of float64, shape (modes,)
         Work per second, ascending.
     """
@@ -47,77 +39,86 @@ class ClassTable:
     rates: FloatArray
 
 
-def power_rows(problem: Problem) -> tuple[PowerRow, ...]:
-    """Return a row per set of sites connected by types, where all of its sites are capped.
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Resources of a problem, and what each kind of job uses of them.
 
-    A node that is down draws nothing and so makes room: nodes with a declared outage count as
-    drawing nothing, and where nodes may fail at random there are no rows.
+    Parameters
+    ----------
+    problem : Problem
+        Whose.
+    rows : Rows
+        Resources after the accelerator types.
+    tables : tuple of ClassTable
+        By kind: a class, and who its jobs are to the rows.
+    kind_of : ndarray of int64, shape (jobs,)
+        By job of the workload.
+    services : tuple of ClassTable
+        By service.
     """
-    cluster = problem.cluster
-    if all(site.power_cap_w is None for site in cluster.sites) or _may_fail(problem):
-        return ()
-    sites_of: dict[int, set[int]] = {}
-    for pool in problem.pools:
-        sites_of.setdefault(pool.type_index, set()).add(pool.site_index)
-    root = list(range(len(cluster.sites)))
 
-    def find(site: int) -> int:
-        while root[site] != site:
-            site = root[site]
-        return site
+    problem: Problem
+    rows: Rows
+    tables: tuple[ClassTable, ...]
+    kind_of: IntArray
+    services: tuple[ClassTable, ...]
 
-    for sites in sites_of.values():
-        first, *others = sorted(sites)
-        for other in others:
-            root[find(other)] = find(first)
-    idle_w = _steady_idle_w(problem)
-    rows = []
-    for top in sorted({find(s) for sites in sites_of.values() for s in sites}):
-        members = [s for s in range(len(cluster.sites)) if find(s) == top]
-        caps = [cluster.sites[s].power_cap_w for s in members]
-        room_w = 0.0
-        for s, cap_w in zip(members, caps, strict=True):
-            room_w += max(0.0, (cap_w or 0.0) * (1 + _ROUNDING) + 1.0 - idle_w[s])
-        if all(cap is not None for cap in caps):
-            types = sorted(t for t, sites in sites_of.items() if find(min(sites)) == top)
-            rows.append(PowerRow(tuple(types), room_w))
-    return tuple(rows)
+    @property
+    def leading(self) -> int:
+        """Resources that all jobs share: types and power feeds."""
+        return len(self.problem.types) + len(self.rows.power)
 
+    def room(self) -> FloatArray:
+        """Return what there is of each resource while all of it is up, shape (resources,)."""
+        return np.concatenate([self.problem.capacity(), room_of(self.problem, self.rows)])
 
-def _may_fail(problem: Problem) -> bool:
-    failures = problem.cluster.failures
-    every = (failures.node_mtbf_s, failures.accelerator_mtbf_s, failures.switch_mtbf_s)
-    return any(mtbf_s < math.inf for mtbf_s in every)
+    def supply(self, edges_s: FloatArray, emptied_s: float = math.inf) -> FloatArray:
+        """Return what there is of each resource in each bucket, shape (resources, buckets).
 
+        Accelerator-seconds of types less those of nodes that are down; joules of feeds;
+        accelerator-seconds of quotas, and those of types less reserved ones.
 
-def _steady_idle_w(problem: Problem) -> list[float]:
-    """Return what the nodes of each site draw idle, without those that are ever down."""
-    cluster = problem.cluster
-    down = {outage.node for outage in cluster.outages}
-    idle_w = [0.0] * len(cluster.sites)
-    for pool in problem.pools:
-        for n in pool.nodes:
-            node = cluster.nodes[n]
-            if node.id not in down:
-                kind = cluster.accelerators[node.accelerator]
-                idle_w[pool.site_index] += node.overhead_w + node.count * kind.idle_w
-    return idle_w
+        Parameters
+        ----------
+        edges_s : ndarray of float64, shape (buckets + 1,)
+            Ascending.
+        emptied_s : float
+            By then after a drain has begun its node is empty: no hold is longer.
+        """
+        problem = self.problem
+        width = np.diff(edges_s)
+        down = _closed(problem, emptied_s)
+        up = _left(problem, edges_s, down)
+        fixed = np.outer([*(r.room_w for r in self.rows.power)], width).reshape(-1, len(width))
+        quota = np.outer([*(r.most for r in self.rows.quota)], width).reshape(-1, len(width))
+        reserved = [
+            (node, (r.start_s, r.end_s)) for r in problem.cluster.reservations for node in r.nodes
+        ]
+        outside = _left(problem, edges_s, [*down, *reserved]) if self.rows.kept_out else up
+        return np.vstack([up, fixed, quota, outside[list(self.rows.kept_out)]])
 
 
-def class_tables(problem: Problem, rows: Sequence[PowerRow] = ()) -> list[ClassTable]:
-    """Return the modes of every class."""
-    return [_table(problem, modes, rows) for modes in problem.modes]
+def fleet_of(problem: Problem) -> Fleet:
+    """Return the problem as the plan sees it."""
+    rows = rows_of(problem)
+    classes = problem.workload.jobs.class_index.tolist()
+    keys: dict[tuple[int, Holder], int] = {(c, Holder()): c for c in range(len(problem.modes))}
+    kind_of = [
+        keys.setdefault((c, holder), len(keys))
+        for c, holder in zip(classes, holders(problem, rows), strict=True)
+    ]
+    tables = tuple(_table(problem, problem.modes[c], rows, holder) for c, holder in keys)
+    services = tuple(
+        _table(problem, modes, rows, service_holder(problem, rows, s))
+        for s, modes in enumerate(problem.service_modes)
+    )
+    return Fleet(problem, rows, tables, np.array(kind_of, dtype=np.int64), services)
 
 
-def service_tables(problem: Problem, rows: Sequence[PowerRow] = ()) -> list[ClassTable]:
-    """Return the modes of every service's replicas."""
-    return [_table(problem, modes, rows) for modes in problem.service_modes]
-
-
-def _table(problem: Problem, modes: Sequence[Mode], rows: Sequence[PowerRow]) -> ClassTable:
-    fastest: dict[tuple[int, ...], float] = {}
+def _table(problem: Problem, modes: Sequence[Mode], rows: Rows, holder: Holder) -> ClassTable:
+    fastest: dict[tuple[float, ...], float] = {}
     for mode in modes:
-        key = _usage(problem, mode, rows)
+        key = used(problem, rows, mode, holder)
         fastest[key] = max(fastest.get(key, 0.0), mode.rate)
     found = sorted(fastest.items(), key=lambda row: (row[1], row[0]))
     found = [(c, r) for c, r in found if not any(_beats(d, s, c, r) for d, s in found)]
@@ -126,42 +127,76 @@ def _table(problem: Problem, modes: Sequence[Mode], rows: Sequence[PowerRow]) ->
     return ClassTable(counts.reshape(len(found), resources), np.array([r for _, r in found]))
 
 
-def _usage(problem: Problem, mode: Mode, rows: Sequence[PowerRow]) -> tuple[int, ...]:
-    """Return accelerators by type, then watts above idle in each row, rounded down."""
-    counts = [0] * len(problem.types)
-    for group in mode.groups:
-        counts[group.type_index] += group.count
-    watts = []
-    for row in rows:
-        added_w = 0.0
-        for t in row.types:
-            idle_w = problem.cluster.accelerators[problem.types[t]].idle_w
-            added_w += counts[t] * (mode.power_w / mode.count - idle_w)
-        watts.append(math.floor(added_w))
-    return (*counts, *watts)
-
-
-def _beats(usage: Sequence[int], rate: float, other: Sequence[int], other_rate: float) -> bool:
+def _beats(usage: Sequence[float], rate: float, other: Sequence[float], other_rate: float) -> bool:
     """Return whether a mode is as fast as another on no more of anything."""
     fewer = all(a <= b for a, b in zip(usage, other, strict=True))
     return fewer and rate >= other_rate and (rate > other_rate or tuple(usage) != tuple(other))
 
 
-def usable_rows(problem: Problem) -> tuple[PowerRow, ...]:
-    """Return the power rows that no mode relieves: a gang may draw less than it does idle."""
-    rows = power_rows(problem)
-    every = [m for modes in (*problem.modes, *problem.service_modes) for m in modes]
-    first = len(problem.types)
-    drawn = [_usage(problem, mode, rows)[first:] for mode in every]
-    return tuple(row for i, row in enumerate(rows) if all(usage[i] >= 0 for usage in drawn))
+# --- supply ------------------------------------------------------------------------------------
 
 
-def requests(problem: Problem, service: Service, edges_s: FloatArray) -> FloatArray:
-    """Return the requests that arrive at a service in each bucket, while it is surely on."""
+def _closed(problem: Problem, emptied_s: float) -> list[tuple[str, Span]]:
+    """Return when nodes hold nothing of the jobs: down, or drained for longer than any hold."""
+    found = []
+    for outage in problem.cluster.outages:
+        start_s = outage.start_s + (emptied_s if outage.kind == "drain" else 0.0)
+        if start_s < outage.end_s:
+            found.append((outage.node, (start_s, outage.end_s)))
+    return found
+
+
+def _left(problem: Problem, edges_s: FloatArray, closed: Iterable[tuple[str, Span]]) -> FloatArray:
+    """Return accelerator-seconds by type and bucket: capacity less nodes while they are closed."""
+    left = np.outer(np.array(problem.capacity(), dtype=np.float64), np.diff(edges_s))
+    nodes = {node.id: i for i, node in enumerate(problem.cluster.nodes)}
+    pool_of = {n: pool for pool in problem.pools for n in pool.nodes}
+    spans_of: dict[int, list[Span]] = {}
+    for node, span in closed:
+        if nodes[node] in pool_of:
+            spans_of.setdefault(nodes[node], []).append(span)
+    for node_index, spans in sorted(spans_of.items()):
+        pool = pool_of[node_index]
+        for start_s, end_s in _joined(spans):
+            overlap = np.minimum(edges_s[1:], end_s) - np.maximum(edges_s[:-1], start_s)
+            left[pool.type_index] -= pool.size * np.clip(overlap, 0, None)
+    return np.maximum(left, 0.0)
+
+
+def _joined(spans: list[Span]) -> list[Span]:
+    """Return the union of spans as disjoint ones."""
+    joined: list[Span] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+# --- services ----------------------------------------------------------------------------------
+
+
+def requests(
+    problem: Problem, service: Service, edges_s: FloatArray, end_s: float = math.inf
+) -> FloatArray:
+    """Return the requests that arrive at a service in each bucket, while it is surely on.
+
+    Parameters
+    ----------
+    problem, service : Problem, Service
+        Which.
+    edges_s : ndarray of float64, shape (buckets + 1,)
+        Ascending.
+    end_s : float
+        None that arrive later are counted.
+    """
     release_s = problem.workload.jobs.release_s
     until_s = float(release_s.max(initial=0.0)) if service.end_s is None else service.end_s
-    starts = service.times_s
-    ends = np.minimum(np.append(starts[1:], np.inf), until_s)
-    total = np.concatenate([[0.0], np.cumsum(service.demand_per_s * np.maximum(ends - starts, 0))])
-    at = np.append(starts, max(until_s, float(starts[-1])))
+    until_s = min(until_s, end_s)
+    on = service.times_s < until_s
+    if not on.any():
+        return np.zeros(len(edges_s) - 1)
+    at = np.append(service.times_s[on], until_s)
+    total = np.concatenate([[0.0], np.cumsum(service.demand_per_s[on] * np.diff(at))])
     return np.asarray(np.diff(np.interp(edges_s, at, total)))

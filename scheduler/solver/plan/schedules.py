@@ -1,11 +1,15 @@
 """The cheapest schedule of one job at given prices.
 
-A job that completes in bucket e pays its weight for every second until then, and the price of
-what it holds in each bucket. Up to e it may use all time, in e each second used costs its
-weight more; which modes in which buckets is a continuous knapsack: cheapest work first. Within
-a bucket the modes worth using are the lower hull of (rate, price per second), whose pieces are
-the knapsack's items. The least over e is the cheapest schedule, exactly, in continuous time:
-prices that are constant within buckets lose nothing of it.
+A job that completes in bucket e pays its weight for every second from its due date (0 where only
+the completion counts) until then, and the price of what it holds in each bucket. Up to e it may
+use all time, in e each second used costs its weight more; which modes in which buckets is a
+continuous knapsack: cheapest work first. Within a bucket the modes worth using are the lower hull
+of (rate, price per second), whose pieces are the knapsack's items. The least over e is the
+cheapest schedule, exactly, in continuous time: prices that are constant within buckets lose
+nothing of it.
+
+Where a job is not due before a bucket begins, completing in that bucket counts as in time: its
+weight is nothing. In a bucket that begins after the job's limit it may not complete.
 
 Jobs of a class and weight share the pieces. Sums over buckets and over pieces are tabled once
 for all of them; where each knapsack of each job ends is then found by bisection.
@@ -13,7 +17,7 @@ for all of them; where each knapsack of each job ends is then found by bisection
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +35,32 @@ class Cheapest:
     Parameters
     ----------
     cost : ndarray of float64, shape (groups,)
-        Weighted completion and the price of what is held, of one job.
+        Weighted time past the due date and the price of what is held, of one job.
     usage : ndarray of float64, shape (groups, resources, buckets)
         Accelerator-seconds of one job.
     """
 
     cost: FloatArray
     usage: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a service is to serve.
+
+    Parameters
+    ----------
+    table : ClassTable
+        Replicas; rates in requests per second.
+    asked : ndarray of float64, shape (buckets,)
+        Requests that arrive in each bucket.
+    spared : float
+        How many of them, at most, may go without.
+    """
+
+    table: ClassTable
+    asked: FloatArray
+    spared: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +104,18 @@ class Margins:
     ----------
     groups : ndarray of int64, shape (jobs,)
         Positions in `Groups`.
+    weight : float
+        What a second of completion counts: 0 in buckets in which the jobs are in time.
+    since_s : ndarray of float64, shape (jobs,)
+        Due dates, from which on completion counts.
     pieces : Pieces
         Items.
     begin_s, length_s : ndarray of float64, shape (jobs, buckets + 1)
         From when on a job may use a bucket, and for how long.
+    allowed : ndarray of bool, shape (jobs, buckets + 1)
+        Whether a job may complete there, and these are the right knapsacks for it.
     cost : ndarray of float64, shape (jobs, buckets + 1)
-        Of completing in that bucket; inf if the work does not fit.
+        Of completing in that bucket; inf if it is not allowed or the work does not fit.
     last : ndarray of int64, shape (jobs, buckets + 1)
         The last piece taken, whose price per work is the knapsack's dual.
     over : ndarray of float64, shape (jobs, buckets + 1)
@@ -97,9 +126,12 @@ class Margins:
     """
 
     groups: IntArray
+    weight: float
+    since_s: FloatArray
     pieces: Pieces
     begin_s: FloatArray
     length_s: FloatArray
+    allowed: NDArray[np.bool_]
     cost: FloatArray
     last: IntArray
     over: FloatArray
@@ -107,51 +139,68 @@ class Margins:
 
 
 def cheapest_schedules(
-    groups: Groups, tables: list[ClassTable], buckets: Buckets, prices: FloatArray
+    groups: Groups,
+    tables: Sequence[ClassTable],
+    buckets: Buckets,
+    prices: FloatArray,
+    at_most: FloatArray | None = None,
 ) -> Cheapest:
     """Return the cheapest schedule of one job of each group.
 
     Parameters
     ----------
-    groups, tables, buckets : Groups, list of ClassTable, Buckets
+    groups, tables, buckets : Groups, sequence of ClassTable, Buckets
         What to plan.
     prices : ndarray of float64, shape (resources, buckets)
         Per accelerator-second, not negative.
+    at_most : ndarray of float64 or None, shape (groups,)
+        What it costs to leave a job out; None: none may be.
     """
-    cost = np.zeros(len(groups))
+    cost = np.full(len(groups), np.inf) if at_most is None else at_most.copy()
     usage = np.zeros((len(groups), prices.shape[0], len(buckets)))
     for margin in margins(groups, tables, buckets, prices):
         end = margin.cost.argmin(axis=1)
-        cost[margin.groups] = margin.cost[np.arange(len(end)), end]
-        for row, (g, e) in enumerate(zip(margin.groups.tolist(), end.tolist(), strict=True)):
-            _use(margin, row, e, usage[g])
+        least = margin.cost[np.arange(len(end)), end]
+        better = least < cost[margin.groups]
+        cost[margin.groups[better]] = least[better]
+        for row in np.flatnonzero(better).tolist():
+            _use(margin, row, int(end[row]), usage[margin.groups[row]])
     return Cheapest(cost, usage)
 
 
 def least_costs(
-    groups: Groups, tables: list[ClassTable], buckets: Buckets, prices: FloatArray
+    groups: Groups, tables: Sequence[ClassTable], buckets: Buckets, prices: FloatArray
 ) -> FloatArray:
     """Return the cost of the cheapest schedule of one job of each group."""
-    cost = np.zeros(len(groups))
+    cost = np.full(len(groups), np.inf)
     for margin in margins(groups, tables, buckets, prices):
-        cost[margin.groups] = margin.cost.min(axis=1)
+        least = margin.cost.min(axis=1)
+        cost[margin.groups] = np.minimum(cost[margin.groups], least)
     return cost
 
 
 def margins(
-    groups: Groups, tables: list[ClassTable], buckets: Buckets, prices: FloatArray
+    groups: Groups, tables: Sequence[ClassTable], buckets: Buckets, prices: FloatArray
 ) -> Iterator[Margins]:
-    """Yield the knapsacks of the jobs, by class and weight."""
+    """Yield the knapsacks of the jobs, by kind and weight.
+
+    Jobs that may be in time come twice: for the buckets in which they are, and for the others.
+    """
     width = np.diff(buckets.edges_s)
-    keys = np.stack([groups.class_index.astype(np.float64), groups.weight], axis=1)
+    keys = np.stack([groups.kind.astype(np.float64), groups.weight], axis=1)
     kinds, kind_of = np.unique(keys, axis=0, return_inverse=True)
     order = np.argsort(kind_of.ravel(), kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(kind_of.ravel()[order])) + 1)
-    for (c, weight), some in zip(kinds.tolist(), parts, strict=True):
+    for (c, weight), every in zip(kinds.tolist(), parts, strict=True):
         table = tables[int(c)]
-        pieces = _pieces(table, prices, weight, width)
-        for first in range(0, len(some), _AT_ONCE):
-            yield _fill(pieces, table, groups, some[first : first + _AT_ONCE], buckets.edges_s)
+        due = groups.due_s[every] > np.maximum(groups.ready_s[every], buckets.edges_s[0])
+        for some, each, in_time in ((every, weight, False), (every[due], 0.0, True)):
+            if in_time and not len(some):
+                continue
+            pieces = _pieces(table, prices, each, width)
+            for first in range(0, len(some), _AT_ONCE):
+                batch = some[first : first + _AT_ONCE]
+                yield _fill(pieces, table, groups, batch, buckets.edges_s, each, in_time)
 
 
 _AT_ONCE = 256
@@ -161,15 +210,25 @@ _ULP = float(np.finfo(np.float64).eps)
 
 
 def _fill(
-    pieces: Pieces, table: ClassTable, groups: Groups, some: IntArray, edges_s: FloatArray
+    pieces: Pieces,
+    table: ClassTable,
+    groups: Groups,
+    some: IntArray,
+    edges_s: FloatArray,
+    weight: float,
+    in_time: bool,
 ) -> Margins:
-    """Solve the knapsacks of some jobs of one class."""
+    """Solve the knapsacks of some jobs of one kind, for buckets in time or for the others."""
     ready, work = groups.ready_s[some, None], groups.work[some, None]
-    weight = float(groups.weight[some[0]])
+    due, limit = groups.due_s[some, None], groups.limit_s[some, None]
+    since = due * (not in_time)
     begin = np.maximum(edges_s, ready)
     # the time after the last edge has no end: all the work, however slowly, fits twice
-    endless = 2.0 * work / float(table.rates.min())
-    length = np.concatenate([np.maximum(edges_s[1:] - begin[:, :-1], 0.0), endless], axis=1)
+    endless = begin[:, -1:] + 2.0 * work / float(table.rates.min())
+    ends_at = np.broadcast_to(edges_s[1:], (len(some), len(edges_s) - 1))
+    stop = np.minimum(np.concatenate([ends_at, endless], axis=1), limit)
+    length = np.maximum(stop - begin, 0.0)
+    allowed = ((begin < due) == in_time) & (begin < limit)
     ends = np.arange(len(edges_s))
     # the bucket that the job becomes ready in is used from then on, those after it in full
     at = np.clip(np.searchsorted(edges_s, ready, side="right") - 1, 0, len(edges_s) - 1)
@@ -199,12 +258,15 @@ def _fill(
     spent, paid_of = up_to(1, high)
     slope = pieces.slope[high]
     over = np.maximum(reached - work, 0.0)
-    cost = np.where(feasible, weight * begin + spent - over * slope, np.inf)
+    late_s = weight * (begin - since)
+    cost = np.where(feasible & allowed, late_s + spent - over * slope, np.inf)
     units = 4.0 * _ULP * (top + len(edges_s) + 8)
+    late_of = weight * (begin + since)
     doubt = units * np.stack(
-        [made_of + work, weight * begin + paid_of + slope * (reached + made_of + work)]
+        [made_of + work, late_of + paid_of + slope * (reached + made_of + work)]
     )
-    return Margins(some, pieces, begin, length, cost, high, over, doubt)
+    since_s = since.ravel()
+    return Margins(some, weight, since_s, pieces, begin, length, allowed, cost, high, over, doubt)
 
 
 def _use(margin: Margins, row: int, end: int, usage: FloatArray) -> None:
@@ -272,21 +334,23 @@ def _hull(
     return found
 
 
-def cheapest_service(
-    table: ClassTable, requests: FloatArray, prices: FloatArray
-) -> tuple[float, FloatArray]:
-    """Return what serving all requests costs at least, and in which use of resources.
+def cheapest_service(service: Served, prices: FloatArray) -> tuple[float, FloatArray]:
+    """Return what serving the requests costs at least, and in which use of resources.
 
     Parameters
     ----------
-    table : ClassTable
-        Replicas; rates in requests per second.
-    requests : ndarray of float64, shape (buckets,)
-        To be served in each.
+    service : Served
+        Replicas and requests; those that may go without are the ones that cost most.
     prices : ndarray of float64, shape (resources, buckets)
         Per accelerator-second or joule.
     """
+    table = service.table
     per_request = table.counts @ prices / table.rates[:, None]
     mode = per_request.argmin(axis=0)
-    seconds = requests / table.rates[mode]
-    return float((per_request.min(axis=0) * requests).sum()), table.counts[mode].T * seconds
+    dear = np.argsort(-per_request.min(axis=0), kind="stable")
+    before = np.concatenate([[0.0], np.cumsum(service.asked[dear])[:-1]])
+    left_out = np.clip(service.spared - before, 0.0, service.asked[dear])
+    kept = service.asked.copy()
+    kept[dear] -= left_out
+    seconds = kept / table.rates[mode]
+    return float((per_request.min(axis=0) * kept).sum()), table.counts[mode].T * seconds

@@ -13,6 +13,7 @@ M. Goemans, "Improved approximation algorithms for scheduling with release dates
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -25,15 +26,24 @@ _FREE: Final = 1e-12
 _SCARCE: Final = 1e-3
 
 
-def first_prices(groups: Groups, tables: list[ClassTable], cut: Buckets) -> list[FloatArray]:
+def first_prices(
+    groups: Groups, tables: Sequence[ClassTable], cut: Buckets, leading: int | None = None
+) -> list[FloatArray]:
     """Return prices per accelerator-second worth trying, shape (resources, buckets) each.
 
     One machine for all, with the type prices at which all work takes most of it, and with equal
-    ones mixed in; and a machine per type, each with the jobs that it is cheapest for.
+    ones mixed in; and a machine per type, each with the jobs that it is cheapest for. Of more
+    resources than the `leading` ones, the others are worth nothing: most of them never bind.
     """
+    resources = len(cut.supply)
+    if leading is not None and leading < resources:
+        few = Buckets(cut.edges_s, cut.supply[:leading])
+        narrow = [ClassTable(table.counts[:, :leading], table.rates) for table in tables]
+        more = np.zeros((resources - leading, len(cut)))
+        return [np.vstack([found, more]) for found in first_prices(groups, narrow, few)]
     capacity = (cut.supply / np.maximum(np.diff(cut.edges_s), _FREE)).max(axis=1)
     capacity = np.maximum(capacity, _SCARCE * capacity.max())  # of what is always down: dear
-    dear = _type_prices(groups, tables, capacity)
+    dear = type_prices(groups, tables, capacity)
     equal = np.where(capacity > 0, 1.0, 0.0) / max(float(capacity.sum()), _FREE)
     mixed = 0.5 * (dear + equal)
     found = []
@@ -46,13 +56,13 @@ def first_prices(groups: Groups, tables: list[ClassTable], cut: Buckets) -> list
         held = np.array(
             [
                 tables[c].counts[m, t]
-                for c, m in zip(groups.class_index.tolist(), mode_of.tolist(), strict=True)
+                for c, m in zip(groups.kind.tolist(), mode_of.tolist(), strict=True)
             ]
         )
         rate = np.array(
             [
                 tables[c].rates[m]
-                for c, m in zip(groups.class_index.tolist(), mode_of.tolist(), strict=True)
+                for c, m in zip(groups.kind.tolist(), mode_of.tolist(), strict=True)
             ]
         )
         mine = np.flatnonzero(held > 0)
@@ -64,21 +74,21 @@ def first_prices(groups: Groups, tables: list[ClassTable], cut: Buckets) -> list
 
 
 def _needs(
-    groups: Groups, tables: list[ClassTable], by_type: FloatArray
+    groups: Groups, tables: Sequence[ClassTable], by_type: FloatArray
 ) -> tuple[FloatArray, IntArray]:
     """Return how long each job needs the whole fleet, and in which mode least."""
     per_work = [table.counts @ by_type / table.rates for table in tables]
     least = np.array([x.min(initial=np.inf) for x in per_work])
     mode = np.array([x.argmin() if len(x) else 0 for x in per_work], dtype=np.int64)
-    need = np.maximum(groups.work * least[groups.class_index], _FREE)
-    return need, mode[groups.class_index]
+    need = np.maximum(groups.work * least[groups.kind], _FREE)
+    return need, mode[groups.kind]
 
 
-def _type_prices(groups: Groups, tables: list[ClassTable], capacity: FloatArray) -> FloatArray:
+def type_prices(groups: Groups, tables: Sequence[ClassTable], capacity: FloatArray) -> FloatArray:
     """Return prices, the fleet's being 1, at which all work takes the greatest share of it."""
     from ortools.linear_solver import pywraplp
 
-    total = np.bincount(groups.class_index, groups.work * groups.count, minlength=len(tables))
+    total = np.bincount(groups.kind, groups.work * groups.count, minlength=len(tables))
     solver = pywraplp.Solver.CreateSolver("GLOP")
     infinity = solver.infinity()
     worth = [solver.NumVar(0.0, infinity, "") for _ in capacity]  # of all of a type together

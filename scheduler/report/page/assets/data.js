@@ -28,9 +28,9 @@ function unrollBars(bars, sizes) {
   }
   const pieces = first[count];
   const node = new Int32Array(pieces);
-  const held = new Int32Array(pieces);
+  const held = new Float64Array(pieces);
   const mask = new Int32Array(pieces);
-  const total = new Int32Array(count);
+  const total = new Float64Array(count);
   const busy = sizes.map((size) => new Float64Array(Math.min(size, 30)));
   let at = 0;
   for (let i = 0; i < count; i++) {

@@ -1,0 +1,252 @@
+"""The optimizer against the best baseline of the same information, over many problems.
+
+Each problem is drawn from a seed: a shipped fleet, a kind of workload (or a window of a real
+trace), how much it asks of the fleet, how large its gangs are and how users err. All policies
+play the same jobs under the same information and are verified; the peer is whichever baseline
+has the least mean JCT on that problem, chosen in hindsight, which nobody who has to choose one
+beforehand gets. Under ``estimates`` users' estimates are off by a lognormal factor whose
+standard deviation the case's name gives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from bench.machine import machine_facts
+from scheduler.core.errors import Fault, InputError
+from scheduler.core.problem import Problem
+from scheduler.core.random import stream
+from scheduler.core.workload import Jobs, Workload
+from scheduler.execute import Executor, ReplayResult, replay
+from scheduler.generate import generate
+from scheduler.generate.estimates import user_estimates
+from scheduler.io import load_cluster, load_trace
+from scheduler.physics.load import scaled_to_load
+from scheduler.physics.problem import build_problem
+from scheduler.policies import INFORMATION_LEVELS, Information, known
+
+TRACES: Final = Path(__file__).resolve().parents[1] / ".." / "shared" / "traces" / "gavel"
+SOURCE: Final = (
+    "scheduler/traces/msr and simulation_throughputs.json of"
+    " https://github.com/stanford-futuredata/gavel (MIT), as CSV; named by"
+    " --trace FILE --throughputs FILE, or leave them out with --windows 0"
+)
+BASELINES: Final = (
+    *("fifo", "easy_backfill", "best_fit", "sjf", "srtf", "las", "tiresias", "themis"),
+    *("srtf+preempt+best_fit", "srtf+easy+best_fit", "fifo+easy+best_fit", "allox", "lucid"),
+)
+FLEETS: Final = ("gavel-36", "sia-64", "lab-mixed-64", "demo-mixed", "ascend-910b-pod")
+KINDS: Final = ("philly-like", "helios-like", "llm-lab")
+LOADS: Final = (0.9, 1.2, 1.6, 2.5, 5.0)
+SIGMAS: Final = (0.3, 0.8, 1.5)
+CLUSTERS: Final = ("103959", "0e4a51", "ee9e8c")
+"""Virtual clusters whose windows are played."""
+
+MOST_JOBS: Final = 300
+TIE: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A problem and what it is called."""
+
+    name: str
+    problem: Problem
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this bench's options."""
+    parser.add_argument("--problems", type=int, default=60, help="generated problems")
+    parser.add_argument("--windows", type=int, default=12, help="windows of the trace")
+    parser.add_argument("--first", type=int, default=1000, help="seed of the first problem")
+    parser.add_argument("--trace", type=Path, default=TRACES / "msr_dev.csv.gz")
+    parser.add_argument("--throughputs", type=Path, default=TRACES / "throughput_isolated.csv")
+    parser.add_argument("--information", default=",".join(INFORMATION_LEVELS), help="by commas")
+    parser.add_argument("--policy", default="optimizer", help="who is measured")
+    parser.add_argument("--baselines", default=",".join(BASELINES), help="by commas")
+    parser.add_argument(
+        "--executor", choices=("local", "processes"), default="local", help="who plays"
+    )
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Play every problem at every level under every policy."""
+    baselines = [name for name in arguments.baselines.split(",") if name]
+    levels = [level for level in arguments.information.split(",") if level]
+    _check(arguments, baselines, levels)
+    problems = [drawn_problem(arguments.first + i) for i in range(arguments.problems)]
+    problems += [
+        trace_window(arguments.trace, arguments.throughputs, arguments.first + i)
+        for i in range(arguments.windows)
+    ]
+    cases = [
+        _case(drawn, level, arguments.policy, baselines, arguments.executor)
+        for drawn in problems
+        for level in levels
+    ]
+    return {
+        "bench": "floor",
+        "cases": cases,
+        "summary": summary(cases),
+        "machine": machine_facts(),
+    }
+
+
+def _check(arguments: argparse.Namespace, baselines: Sequence[str], levels: Sequence[str]) -> None:
+    faults = [
+        Fault("unknown policy", "--baselines", "", name) for name in baselines if not known(name)
+    ]
+    if not baselines:
+        faults.append(Fault("no policy to compare with", "--baselines"))
+    faults += [
+        Fault("unknown level", "--information", "", level, ", ".join(INFORMATION_LEVELS))
+        for level in levels
+        if level not in INFORMATION_LEVELS
+    ]
+    if arguments.problems < 0 or arguments.windows < 0 or arguments.first < 0:
+        faults.append(Fault("out of range", "--problems, --windows, --first", allowed="0 and up"))
+    if arguments.windows > 0:
+        faults += [
+            Fault("no such file; fetch it", str(path), allowed=SOURCE)
+            for path in (arguments.trace, arguments.throughputs)
+            if not path.exists()
+        ]
+    if faults:
+        raise InputError(faults)
+
+
+def drawn_problem(seed: int) -> Drawn:
+    """Return the generated problem of a seed."""
+    rng = stream(seed, "floor")
+    fleet, kind = FLEETS[rng.integers(len(FLEETS))], KINDS[rng.integers(len(KINDS))]
+    load, sigma = LOADS[rng.integers(len(LOADS))], SIGMAS[rng.integers(len(SIGMAS))]
+    cluster = load_cluster(fleet)
+    accelerators = sum(node.count for node in cluster.nodes)
+    gang = int(rng.choice([g for g in (4, 8, 16, 32) if g <= accelerators // 3]))
+    days = float(rng.choice([0.5, 1.0, 2.0]))
+    workload = generate(
+        kind,
+        seed=seed,
+        days=days,
+        mean_demand=0.8 * accelerators,
+        max_gang=gang,
+        max_batch=int(rng.choice([2, 20])),
+        max_run_time_s=float(rng.choice([4, 12, 48])) * 3600.0,
+        estimates="lognormal",
+        estimate_sigma=sigma,
+    )
+    workload = window(workload, 0, MOST_JOBS)
+    problem = scaled_to_load(build_problem(cluster, workload), load)
+    return Drawn(f"{seed} {kind} on {fleet}, gangs to {gang}, load {load}, sigma {sigma}", problem)
+
+
+def trace_window(trace: Path, throughputs: Path, seed: int) -> Drawn:
+    """Return a window of a virtual cluster's jobs, on Gavel's fleet."""
+    rng = stream(seed, "floor window")
+    vc = CLUSTERS[rng.integers(len(CLUSTERS))]
+    load, sigma = LOADS[rng.integers(len(LOADS))], SIGMAS[rng.integers(len(SIGMAS))]
+    workload = load_trace(trace, select={"vc": vc, "seed": "0"}, profile=str(throughputs))
+    first = int(rng.integers(max(1, len(workload.jobs) - MOST_JOBS)))
+    workload = window(workload, first, MOST_JOBS)
+    problem = build_problem(load_cluster("gavel-36"), workload)
+    jobs = problem.workload.jobs
+    best = np.array([max((m.rate for m in modes), default=np.nan) for modes in problem.modes])
+    estimate_s = user_estimates(
+        jobs.work / best[jobs.class_index], "lognormal", sigma, stream(seed, "floor estimates")
+    )
+    workload = replace(problem.workload, jobs=replace(jobs, estimate_s=estimate_s))
+    problem = scaled_to_load(replace(problem, workload=workload), load)
+    return Drawn(f"{seed} Philly {vc} from {first}, load {load}, sigma {sigma}", problem)
+
+
+def window(workload: Workload, first: int, count: int) -> Workload:
+    """Return the workload with some jobs only, their releases counted from the first one."""
+    jobs = workload.jobs
+    kept = slice(first, first + count)
+    release_s = jobs.release_s[kept]
+    start_s = float(release_s.min()) if len(release_s) else 0.0
+    cut = Jobs(
+        jobs.ids[kept],
+        jobs.class_index[kept],
+        release_s - start_s,
+        jobs.work[kept],
+        jobs.estimate_s[kept],
+        jobs.weight[kept],
+        jobs.deadline_s[kept] - start_s,
+        jobs.tenant_index[kept],
+    )
+    return replace(workload, jobs=cut)
+
+
+def summary(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return, by level and together, how the ratios to the best baseline are spread."""
+    rows = []
+    for level in (*INFORMATION_LEVELS, "all"):
+        ratios = [c["ratio"] for c in cases if level in (c["information"], "all")]
+        if not ratios:
+            continue
+        rows.append(
+            {
+                "information": level,
+                "problems": len(ratios),
+                "mean": math.fsum(ratios) / len(ratios),
+                "share_not_above": sum(r <= 1.0 + TIE for r in ratios) / len(ratios),
+                "share_above_1_02": sum(r > 1.02 for r in ratios) / len(ratios),
+                "worst": max(ratios),
+            }
+        )
+    return rows
+
+
+def table(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines that people read."""
+    yield f"{'problem':<76}{'information':<12}{'ours h':>8}{'ratio':>8}  best baseline"
+    for case in sorted(result["cases"], key=lambda c: -c["ratio"]):
+        yield (
+            f"{case['case']:<76}{case['information']:<12}{case['ours'] / 3600:>8.3f}"
+            f"{case['ratio']:>8.3f}  {case['peer_name']}"
+            + (f"  {case['violations']} violations" if case["violations"] else "")
+        )
+    yield "mean JCT over that of the baseline that is best on the problem:"
+    for row in result["summary"]:
+        yield (
+            f"{row['information']:<12}{row['problems']:>4} problems  mean {row['mean']:.3f}  "
+            f"not above 1: {100 * row['share_not_above']:.0f} %  "
+            f"above 1.02: {100 * row['share_above_1_02']:.0f} %  worst {row['worst']:.3f}"
+        )
+
+
+def _case(
+    drawn: Drawn, level: Information, policy: str, baselines: Sequence[str], executor: Executor
+) -> dict[str, Any]:
+    played: dict[str, ReplayResult] = {}
+    seconds: dict[str, float] = {}
+    for name in (policy, *baselines):
+        start = time.process_time()
+        (played[name],) = replay(drawn.problem, [name], [0], executor=executor, information=level)
+        seconds[name] = time.process_time() - start
+    jct_s = {name: float(result.metrics.mean_jct_s) for name, result in played.items()}
+    best = min(baselines, key=lambda name: jct_s[name])
+    return {
+        "case": drawn.name,
+        "metric": "mean_jct_s",
+        "ours": jct_s[policy],
+        "peer": jct_s[best],
+        "peer_name": best,
+        "ratio": jct_s[policy] / jct_s[best],
+        "bound": None,
+        "gap": None,
+        "seconds": seconds[policy],
+        "peer_seconds": seconds[best],
+        "information": level,
+        "violations": sum(len(result.violations) for result in played.values()),
+        "baselines": {name: jct_s[name] for name in baselines},
+    }
