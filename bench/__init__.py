@@ -23,6 +23,7 @@ BENCHES: Final = {
     "physics": "predicted rates against published training and inference runs",
     "philly": "Philly's virtual clusters on mixed pods: the optimizer against the baselines",
     "floor": "the optimizer against the best baseline of its level, on many drawn problems",
+    "prediction": "run times learnt in the run: Philly's windows with and without history",
     "gavel": "Gavel's traces: its policies beside runs of its own code, then the optimizer",
     "shockwave": "Shockwave's trace: our policies beside its published table",
     "plan": "the plan's bound on mean completion time beside the combinatorial one",

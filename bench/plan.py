@@ -80,7 +80,7 @@ def _case(
 ) -> dict[str, Any]:
     least = lower_bounds(problem)
     start = time.process_time()
-    found = plan_bound(problem, serving=serving, **effort)
+    found = plan_bound(problem, serving=serving, buckets=effort["buckets"], rounds=effort["rounds"])
     seconds = time.process_time() - start
     return {
         "case": f"{name}, {found.jobs} jobs" + (", all services served in full" * serving),

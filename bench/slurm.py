@@ -41,14 +41,17 @@ from scheduler.verify import verify_run
 SHARED: Final = Path(__file__).resolve().parents[1] / ".." / "shared" / "peers" / "slurm"
 FETCH: Final = (
     "a folder with slurm.conf, jobs.csv (job_id, submit_s, nodes, gres_type, gpus_per_node, run_s,"
-    " time_limit_min, partition) and completed.csv (job_id, state, start_s, end_s) of a run of"
-    " one's own Slurm, named by --run"
+    " time_limit_min, partition) and completed.csv (job_id, state, start_s, end_s), or in its place"
+    " sacct.txt (printed by sacct -D -P), of a run of one's own Slurm, named by --run"
 )
 MINUTE_S: Final = 60
 BUSY: Final = "busy_points_apart_by_minute"
 BUSY_MEAN: Final = "busy_points_apart_by_minute, mean curve"
 CLOCK_S: Final = 30
 """Slurm aligns its first look ahead to half minutes of the clock."""
+
+OVERTIME_S: Final = 15.0
+"""Limits are looked at every 30 s, so a job runs half as long past its own on average."""
 
 TICK_LAG_S: Final = (0.001, 0.0025)
 BACKFILL_LAG_S: Final = (0.001, 0.002)
@@ -190,13 +193,16 @@ def replay(record: SlurmRecord, phase: Phase) -> Replay:
 
 def _cases(folder: str, record: SlurmRecord, phases: int, seed: int) -> list[dict[str, Any]]:
     """Return the rows of one recorded run."""
-    recorded = _figures(record, _recorded_holds(record), _last_starts(record))
+    started = _last_starts(record)
+    recorded = _figures(record, _recorded_holds(record), started)
     start = time.perf_counter()
     replays = [replay(record, phase) for phase in phases_of(record, phases, seed)]
     seconds = (time.perf_counter() - start) / phases
     busy = _busy(_recorded_holds(record), record)
     curves = [_busy(r.holds, record) for r in replays]
-    figures = [_figures(record, r.holds, r.last_start) for r in replays]
+    figures = [
+        _figures(record, r.holds, {job: r.last_start[job] for job in started}) for r in replays
+    ]
     for figure, curve, played in zip(figures, curves, replays, strict=True):
         figure["percent_in_the_second_of_an_end"] = _same_second(played.holds)
         figure[BUSY] = _points_apart([curve], busy)
@@ -334,7 +340,7 @@ def problem_of(
         tuple(j.job_id for j in jobs),
         np.array([at[j.accelerator, j.nodes, j.per_node] for j in jobs], dtype=np.int64),
         np.array([j.submit_s for j in jobs]),
-        np.array([j.run_s + held for j in jobs]) + launches_s,
+        np.array([min(j.run_s, j.limit_s + OVERTIME_S) + held for j in jobs]) + launches_s,
         np.array([j.limit_s for j in jobs]),
         np.ones(len(jobs)),
         np.full(len(jobs), np.nan),
@@ -369,9 +375,11 @@ def _recorded_holds(record: SlurmRecord) -> list[Hold]:
 
 
 def _last_starts(record: SlurmRecord) -> dict[str, float]:
+    """Return the start that counted of each job that got to its end."""
     last: dict[str, float] = {}
     for row in record.rows:
-        last[row.job_id] = max(row.start_s, last.get(row.job_id, 0.0))
+        if row.state not in ("PREEMPTED", "REQUEUED"):
+            last[row.job_id] = max(row.start_s, last.get(row.job_id, 0.0))
     return last
 
 

@@ -375,6 +375,9 @@ class Run:
     rounds : mapping of str to tuple of float
         Columns that a solving policy kept of its rounds: ``at_s``, ``gap``, and what one more
         accelerator was worth, ``price <type>``.
+    given_up : mapping of int to str
+        Jobs, running or waiting, for whose end the run did not wait, as they fail faster than
+        they can save anything.
     """
 
     policy: str
@@ -402,9 +405,13 @@ class Run:
     cancelled: Mapping[int, str] = field(default_factory=dict)
     crashes: tuple[Crash, ...] = ()
     rounds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    given_up: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("finished_us", "rejected", "solver", "killed_us", "cancelled", "rounds"):
+        for name in (
+            *("finished_us", "rejected", "solver", "killed_us", "cancelled", "rounds"),
+            "given_up",
+        ):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __reduce__(self) -> tuple[object, ...]:  # mapping proxies do not pickle

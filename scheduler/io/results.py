@@ -113,7 +113,7 @@ def run_to_json(run: Run) -> dict[str, Any]:
         "cancelled": [[int(j), reason] for j, reason in sorted(run.cancelled.items())],
         "crashes": _columns_out(run.crashes, _CRASH_COLUMNS),
         "rounds": {k: [float_out(v) for v in column] for k, column in run.rounds.items()},
-    }
+    } | ({"given_up": [[int(j), why] for j, why in run.given_up.items()]} if run.given_up else {})
 
 
 def run_from_json(data: object, file: str = "<run>") -> Run:
@@ -155,6 +155,8 @@ def run_from_json(data: object, file: str = "<run>") -> Run:
         run["cancelled"] = dict(read.pairs("cancelled", _is_text))
         rows = read.columns("crashes", _CRASH_COLUMNS)
         run["crashes"] = tuple(Crash(job, at, node) for job, at, node in rows)
+    if "given_up" in read.data:
+        run["given_up"] = dict(read.pairs("given_up", _is_text))
     if "rounds" in read.data:
         run["rounds"] = read.named_columns("rounds")
     read.finish()

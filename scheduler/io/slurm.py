@@ -2,7 +2,8 @@
 
 A recorded run is a folder with ``slurm.conf``, ``gres.conf`` (optional: devices of nodes whose
 ``Gres`` slurm.conf leaves out), ``topology.conf`` (optional), ``jobs.csv`` (what was asked) and
-``completed.csv`` (what happened). Formats: slurm.conf(5), gres.conf(5), topology.conf(5).
+``completed.csv`` (what happened), or in its place ``sacct.txt`` (printed by sacct -D).
+Formats: slurm.conf(5), gres.conf(5), topology.conf(5).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.slurm import SlurmPartition, SlurmSettings
 from scheduler.io.rows import LONGEST_S, RowFaults, check_width, read_lines, read_table
+from scheduler.io.sacct import read_sacct
 from scheduler.io.slurm_settings import MINUTE_S, not_played, settings_of
 
 _PAIR: Final = re.compile(r"""([A-Za-z_]+)\s*=\s*("[^"]*"|\S+)""")
@@ -110,6 +112,9 @@ def read_record(folder: Path) -> SlurmRecord:
     """
     site = read_site(folder)
     jobs = tuple(_jobs(folder / "jobs.csv", site))
+    accounts = folder / "sacct.txt"
+    if accounts.exists() and not (folder / "completed.csv").exists():
+        return SlurmRecord(site, jobs, tuple(_accounted(accounts, jobs)))
     rows = tuple(_rows(folder / "completed.csv", {job.job_id for job in jobs}))
     return SlurmRecord(site, jobs, rows)
 
@@ -318,6 +323,21 @@ def _rows(path: Path, known: set[str]) -> Iterator[SlurmRunRow]:
         found.append(SlurmRunRow(row["job_id"], row["state"], start_s, end_s, submit_s))
     faults.finish()
     yield from found
+
+
+def _accounted(path: Path, jobs: Sequence[SlurmJob]) -> Iterator[SlurmRunRow]:
+    """Yield what happened by ``sacct``, in seconds from the start of the jobs' clock."""
+    asked = {job.job_id: job.submit_s for job in jobs}
+    rows = [row for row in read_sacct(path) if row.job_id in asked and not math.isnan(row.submit_s)]
+    if not rows:
+        raise InputError([Fault("no run of a job of jobs.csv", str(path), "JobID")])
+    # the fraction of a second between the two clocks is told from all submissions later
+    first = min(rows, key=lambda row: row.submit_s)
+    zero_s = first.submit_s - math.floor(asked[first.job_id])
+    for row in rows:
+        if not (math.isnan(row.start_s) or math.isnan(row.end_s)):
+            times = (row.start_s - zero_s, row.end_s - zero_s, row.submit_s - zero_s)
+            yield SlurmRunRow(row.job_id, row.state, *times)
 
 
 def _records(

@@ -122,40 +122,72 @@ def _ends(shares: FloatArray) -> FloatArray:
     return ends
 
 
-def medians_left_s(shares: FloatArray) -> list[float]:
-    """Return the median of what is left at the start of each step of `SECONDS`."""
-    gone = np.concatenate(([0.0], np.cumsum(-np.log1p(-shares))))
-    ends = np.append(_START, 2.0 * _START[-1])
-    found: list[float] = (np.interp(gone[:-1] + math.log(2.0), gone, ends) - _START).tolist()
-    return found
-
-
-def gittins_s(shares: FloatArray) -> list[float]:
-    """Return the inverse of the Gittins index at the start of each step of `SECONDS`.
-
-    The least expected service per completion over all lengths for which one might go on: a
-    single server that always serves the job of which this is least has the least mean time in
-    system (J. Gittins, JRSS B 41, 1979). It is the mean of what is left where the hazard rises.
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A law of run times by `SECONDS`; within a step the hazard is constant.
 
     Parameters
     ----------
-    shares : ndarray of float64, shape (steps,)
-        Share that ends within a step, of those that reach it; whoever does ends at its middle.
+    hazard : list of float
+        Summed up to the start of each step, and at last to the end of the last.
+    rest_service, rest_ends : list of float
+        Expected service and completions after each step, up to where the Gittins index from its
+        start stops, of a job that comes to its end.
     """
-    logs = np.concatenate(([0.0], np.cumsum(np.log1p(-shares[:-1]))))
-    alive = np.exp(np.minimum(0.0, logs[None, :] - logs[:, None]))  # given the row's step
-    later = np.triu(np.ones_like(alive))
-    ends = np.cumsum(alive * shares * later, axis=1)
-    service = np.cumsum(alive * (1.0 - shares / 2.0) * _LENGTH * later, axis=1)
-    per_end = np.where((later > 0) & (ends > 0), service / np.maximum(ends, 1e-300), np.inf)
-    found: list[float] = per_end.min(axis=1).tolist()
-    return found
+
+    hazard: list[float]
+    rest_service: list[float]
+    rest_ends: list[float]
+
+    @classmethod
+    def of(cls, shares: FloatArray) -> Law:
+        """Return the law of which this share ends within a step, of those that reach it."""
+        hazard = np.concatenate(([0.0], np.cumsum(-np.log1p(-shares))))
+        alive = np.exp(np.minimum(0.0, hazard[:-1, None] - hazard[None, :-1]))
+        alive = np.triu(alive)  # given the row's step
+        ends = np.cumsum(alive * shares, axis=1)
+        service = np.cumsum(alive * (1.0 - shares / 2.0) * _LENGTH, axis=1)
+        per_end = np.where(ends > 0, service / np.maximum(ends, 1e-300), np.inf)
+        best = per_end.argmin(axis=1)
+        row = np.arange(len(best))
+        left = 1.0 - shares
+        return cls(
+            hazard.tolist(),
+            ((service[row, best] - service[row, row]) / left).tolist(),
+            ((ends[row, best] - ends[row, row]) / left).tolist(),
+        )
+
+    def median_left_s(self, had_s: float) -> float:
+        """Return the median of what is left to a job that has had so much."""
+        step, part = _within(had_s)
+        hazard = self.hazard
+        at = hazard[step] + part * (hazard[step + 1] - hazard[step]) + math.log(2.0)
+        end = bisect.bisect_left(hazard, at, lo=step) - 1
+        if end + 1 == len(hazard):
+            return had_s  # older than any table: a tail that has no scale
+        start, length = SECONDS.starts[end], float(_LENGTH[end])
+        return start + (at - hazard[end]) / (hazard[end + 1] - hazard[end]) * length - had_s
+
+    def index_s(self, had_s: float) -> float:
+        """Return the inverse of the Gittins index of a job that has had so much.
+
+        The least expected service per completion over all lengths for which one might go on: a
+        single server that always serves the job of which this is least has the least mean time
+        in system (J. Gittins, JRSS B 41, 1979). Where the hazard rises it is the mean of what
+        is left.
+        """
+        step, part = _within(had_s)
+        if step + 1 == len(SECONDS.starts):
+            return had_s
+        ends = -math.expm1((1.0 - part) * (self.hazard[step] - self.hazard[step + 1]))
+        service = (1.0 - ends / 2.0) * (1.0 - part) * float(_LENGTH[step])
+        here = service / max(ends, 1e-300)
+        all_ends = ends + (1.0 - ends) * self.rest_ends[step]
+        further = (service + (1.0 - ends) * self.rest_service[step]) / max(all_ends, 1e-300)
+        return min(here, further)
 
 
-def at_age(curve: list[float], at_s: float) -> float:
-    """Return the value of a curve given at the start of each step of `SECONDS`."""
-    starts, step = SECONDS.starts, SECONDS.of(at_s)
-    if step + 1 == len(starts):
-        return curve[-1] * at_s / starts[-1]
-    start, end = starts[step], starts[step + 1]
-    return curve[step] + (at_s - start) / (end - start) * (curve[step + 1] - curve[step])
+def _within(had_s: float) -> tuple[int, float]:
+    """Return the step, and what part of it has passed."""
+    step = SECONDS.of(had_s)
+    return step, min(1.0, (had_s - SECONDS.starts[step]) / float(_LENGTH[step]))

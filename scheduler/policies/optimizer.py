@@ -29,10 +29,6 @@ ROUND_S = 60.0
 GAP_TOLERANCE = 0.02
 """A greedy round within this of the price bound is taken without the exact model."""
 
-HINTED = 1e-6
-"""Where the gap is wider, the round of shortest remaining time first is tried as well, so that
-no round is worth less than that baseline's."""
-
 EXACT_TIME = 0.05
 """Deterministic time limit of one exact round."""
 
@@ -40,8 +36,10 @@ LARGE_FLEET = 1024
 """Accelerators from which on rounds count sizes instead of nodes (`solver.large_round`)."""
 
 ROUND_FLEET = 4096
+LONGEST_ROUND_S = 360.0
 """Accelerators above which the time between full rounds grows in proportion to the fleet, as
-what starts and ends between two of them would otherwise."""
+what starts and ends between two of them would otherwise; up to so long, as what waits for one
+waits no shorter in a larger fleet."""
 
 
 URGENCY = 30.0
@@ -92,14 +90,15 @@ class Optimizer:
     ----------
     has_floor : bool
         Whether baselines are rehearsed.
-    looks_ahead : bool
-        Whether long jobs grow urgent.
+    guesses : bool
+        Whether this is a rehearsal that guesses what comes: no job is urgent then, and no round
+        is worth solving exactly.
     """
 
     TRANSIENT: tuple[str, ...] = ("_openings",)
 
-    def __init__(self, *, has_floor: bool = True, looks_ahead: bool = True) -> None:
-        self._looks_ahead = looks_ahead
+    def __init__(self, *, has_floor: bool = True, guesses: bool = False) -> None:
+        self._guesses = guesses
         self._floor = Portfolio(_rehearsed) if has_floor else None
         self._queues = ClassQueues(key=lambda view, job: view.remaining_s(job))
         self._openings: Openings | None = None
@@ -125,7 +124,8 @@ class Optimizer:
             self._fleet_rate = fleet_rates(view.problem)
             accelerators = sum(view.problem.capacity())
             self._is_large = accelerators >= LARGE_FLEET
-            self._round_s = ROUND_S * max(1.0, accelerators / ROUND_FLEET)
+            grown_s = ROUND_S * max(1.0, accelerators / ROUND_FLEET)
+            self._round_s = min(LONGEST_ROUND_S, grown_s)
             self._shapes = [_shortlist(modes) for modes in view.problem.modes]
             self._slower = [
                 [max(m.rate for m in modes) / mode.rate for _, mode in shapes]
@@ -204,10 +204,10 @@ class Optimizer:
             )
         else:
             answer = greedy_round(layout, view.occupancy, candidates, bound)
-            if answer.gap > HINTED:
-                shortest = greedy_round(layout, view.occupancy, candidates, bound, "utility")
-                answer = max(answer, shortest, key=lambda found: found.objective)
-        if not self._is_large and answer.gap > GAP_TOLERANCE:
+        if not self._is_large and not self._guesses and answer.gap > GAP_TOLERANCE:
+            # the hint is worth no less than the round of shortest remaining time first
+            shortest = greedy_round(layout, view.occupancy, candidates, bound, "utility")
+            answer = max(answer, shortest, key=lambda found: found.objective)
             self.counters["exact_rounds"] += 1
             answer = solve_round(
                 view.problem, layout, view.occupancy, candidates,
@@ -232,7 +232,7 @@ class Optimizer:
         the horizon, and those too long by most would be urgent.
         """
         self._drain_s = 0.0
-        if view.information != "exact" or not self._looks_ahead:
+        if view.information != "exact" or self._guesses:
             return []
         longest_s = fluid_s = 0.0
         remaining: list[tuple[float, int]] = []
@@ -324,9 +324,9 @@ class Optimizer:
                 view.start(job, mode, placement)
 
 
-def _rehearsed(known: bool) -> Optimizer:
-    """Return the rule for a rehearsal; it looks ahead where the run's own does."""
-    return Optimizer(has_floor=False, looks_ahead=known)
+def _rehearsed(promised: bool) -> Optimizer:
+    """Return the rule for a rehearsal, in full or as a forecast needs it."""
+    return Optimizer(has_floor=False, guesses=not promised)
 
 
 def _shortlist(modes: tuple[Mode, ...]) -> list[tuple[int, Mode]]:

@@ -10,25 +10,24 @@ holds before anything has ended.
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
+from scheduler.core.units import us_from_s
 from scheduler.core.workload import FloatArray
 from scheduler.policies.life_tables import (
     ESTIMATES,
     EVEN,
     SECONDS,
+    Law,
     Steps,
-    at_age,
-    gittins_s,
     given_estimate,
-    medians_left_s,
     octave_steps,
 )
 from scheduler.policies.view import View, overrun_s
@@ -51,14 +50,6 @@ _DIGITS: Final = re.compile(r"\d+")
 
 Group = tuple[str | int, ...]
 """Its kind, then which of that kind."""
-
-
-@dataclass(slots=True)
-class Law:
-    """What the tables come to for jobs that are alike: median length, and what is left."""
-
-    median_s: float
-    left_s: list[float]
 
 
 class Prediction:
@@ -86,6 +77,7 @@ class Prediction:
         self._members: dict[int, dict[int, None]] = {}  # of each batch, those that have not
         self._ends: dict[Group, FloatArray] = {}
         self._tables: dict[Group, tuple[FloatArray, FloatArray]] = {}  # ends, and who came so far
+        self._due: list[tuple[int, int]] = []  # when which running job comes to its next step
         self._ended = 0
         self._learnt = 0
         self._ahead = 0.0  # by how much the users' estimates were further off, over all jobs
@@ -123,10 +115,9 @@ class Prediction:
             self._members.setdefault(batch, {})[job] = None
             if ("batch", batch) in self._ends and ("batch", batch) not in self._tables:
                 self._learn_batch(view, batch)
-        if not view.finished:
-            return []
         batches = {self._end(view, job): None for job in view.finished}
         self._ended += len(view.finished)
+        batches.update(dict.fromkeys(self._further(view)))
         if self._ended - self._learnt > LEARN_SHARE * self._learnt:
             self._learnt = self._ended
             self._corrects = self._ahead > 0
@@ -139,13 +130,36 @@ class Prediction:
                 changed += [job for job in self._members[batch] if job in view.waiting]
         return changed
 
+    def _further(self, view: View) -> Iterator[int]:
+        """Yield the batches of the jobs that have come to their next step by now.
+
+        What a job has lived through tells of those that were submitted with it: without that,
+        jobs of one length would take turns, each as promising as the last before it has run.
+        """
+        while self._due and self._due[0][0] <= view.now_us:
+            _, job = heapq.heappop(self._due)
+            if job in view.running:
+                yield self._batch_of[job]
+                self._expect_step(view, job)
+
+    def _expect_step(self, view: View, job: int) -> None:
+        """Note when a running job comes to its next step."""
+        running, modes, had_s = view.running[job], view.modes(job), view.attained_s(job)
+        step = SECONDS.of(had_s) + 1
+        if step < len(SECONDS.starts):
+            slower = modes[0].rate / modes[running.mode].rate
+            from_us = max(view.now_us, running.start_us + running.overhead_us)
+            in_us = us_from_s((SECONDS.starts[step] - had_s) * slower)
+            heapq.heappush(self._due, (from_us + max(1, in_us), job))
+
     def note_starts(self, view: View) -> None:
         """Predict the jobs that have started at this instant; call it last in each decision."""
         for job in reversed(view.running):  # in order of their starts, moves aside
             if view.running[job].start_us != view.now_us:
                 return
+            self._expect_step(view, job)
             if job not in self._predicted_s:
-                self._predicted_s[job] = self._law(view, job).median_s
+                self._predicted_s[job] = self._law(view, job).median_left_s(0.0)
 
     def _end(self, view: View, job: int) -> int:
         """Count a job that has ended; return its batch."""
@@ -171,7 +185,6 @@ class Prediction:
         """Make every table anew that may tell something of a job that has not ended."""
         self._laws.clear()
         alive: dict[Group, FloatArray] = {}
-
         for job in self._predicted_s:
             for group, steps, at in self._places(view, job, view.attained_s(job)):
                 if at > 0:  # it lived through all steps before; of this one nobody knows
@@ -189,7 +202,7 @@ class Prediction:
             if at > 0:
                 alive[at - 1] += 1.0
         key: Group = ("batch", batch)
-        self._tables[key] = _table(self._ends[key], alive)
+        self._tables[key] = _table(self._ends.get(key), alive)
         self._laws.pop(key, None)
 
     def _law(self, view: View, job: int) -> Law:
@@ -201,13 +214,10 @@ class Prediction:
         law = laws.get(guess)
         if law is None:
             shares = self._drawn((*wide, batch), SECONDS.prior if guess is None else EVEN)
-            if guess is None:
-                law = Law(medians_left_s(shares)[0], gittins_s(shares))
-            else:
+            if guess is not None:
                 off = self._drawn((("estimates",), ("user", tenant)), ESTIMATES.prior)
-                left_s = medians_left_s(given_estimate(shares, off, guess))
-                law = Law(left_s[0], left_s)
-            laws[guess] = law
+                shares = given_estimate(shares, off, guess)
+            law = laws[guess] = Law.of(shares)
         return law
 
     def _drawn(self, groups: tuple[Group, ...], shares: FloatArray) -> FloatArray:
@@ -244,9 +254,10 @@ class Prediction:
         if estimate_s > 0 and not self._corrects:
             return estimate_s - had_s if had_s < estimate_s else overrun_s(had_s)
         law = self._law(view, job)
-        if estimate_s > 0 and had_s < law.median_s:
-            return law.median_s - had_s
-        return at_age(law.left_s, had_s)
+        if not estimate_s > 0:
+            return law.index_s(had_s)
+        whole_s = law.median_left_s(0.0)
+        return whole_s - had_s if had_s < whole_s else law.median_left_s(had_s)
 
 
 def _table(ends: FloatArray | None, alive: FloatArray | None) -> tuple[FloatArray, FloatArray]:

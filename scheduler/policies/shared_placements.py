@@ -62,8 +62,8 @@ class Published:
         for _, alike in groupby(order, key=lambda m: math.floor(math.log(modes[m].rate) / _SAME)):
             best: tuple[float, int, int, Placement] | None = None
             for m in alike:
-                if view.place_job(job, m, "best", occupancy) is None:
-                    continue  # no room, or not within a quota or a power cap
+                if not view.permits(job, m):
+                    continue
                 for score, node, place in self._places(view, job, modes[m], where, used):
                     rank = (-score, node, m, place)
                     if (best is None or rank[:3] < best[:3]) and view.power_allows(modes[m], place):

@@ -68,7 +68,6 @@ class Slurm:
         self._keys: dict[int, tuple[int, int, int, int]] = {}
         self._aged_s = 0
         self._nodes: Nodes | None = None
-        self._view: View | None = None
         self.requeued: list[tuple[int, int]] = []
         """Job and instant of each preemption, in order."""
 
@@ -77,7 +76,7 @@ class Slurm:
         self._services.provision(view)
         if self._nodes is None:
             self._nodes = Nodes(view, self._settings, self._clock_us, self._asked_nodes)
-        now_us, nodes, self._view = view.now_us, self._nodes, view
+        now_us, nodes = view.now_us, self._nodes
         self._ticks.catch_up(now_us)
         for job in view.joined:
             self._eligible_us.setdefault(job, now_us)
@@ -153,11 +152,8 @@ class Slurm:
             if not open_nodes:
                 break
 
-    def start_now(self, job: int, allowed: int, found: Start) -> bool:
+    def start_now(self, view: View, nodes: Nodes, job: int, allowed: int, found: Start) -> bool:
         """Start a job that backfill has found room for, or make that room."""
-        view, nodes = self._view, self._nodes
-        assert view is not None
-        assert nodes is not None
         if nodes.fits_now(view, found.placement):
             self._start(view, job, found.mode, found.placement)
             return True
@@ -199,8 +195,7 @@ class Slurm:
         s = self._settings
         age = min(1.0, max(0, self._aged_s - self._since_s[job]) / s.most_age_s)
         slots = nodes.wanted(view, job)
-        count = len(view.problem.cluster.nodes)
-        share, cpus = slots / count, slots / (count * s.cpus_per_node)
+        share, cpus = slots / nodes.count, slots / (nodes.count * s.cpus_per_node)
         size = (share + cpus) / 2
         if s.favours_small:
             size = (max(0.0, 1 - share) + 1 - cpus) / 2

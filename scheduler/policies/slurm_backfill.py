@@ -79,7 +79,7 @@ class Table:
 class Starter(Protocol):
     """What starts the jobs that backfill finds room for."""
 
-    def start_now(self, job: int, allowed: int, found: Start) -> bool:
+    def start_now(self, view: View, nodes: Nodes, job: int, allowed: int, found: Start) -> bool:
         """Start the job, or make room for it; return whether it started."""
         ...
 
@@ -128,7 +128,7 @@ class Pass:
                 later_s = 0
                 if found.nodes & nodes.completing:
                     at_s = now_s + 1
-                elif self._starter.start_now(job, allowed, found):
+                elif self._starter.start_now(self._view, nodes, job, allowed, found):
                     self._outlook = Outlook(self._view, nodes)
                     return
                 else:  # who was preempted has yet to leave

@@ -61,12 +61,15 @@ class Nodes:
         self._size = [max((p.size for p in pools if p.type_index == t), default=1) for t in types]
         problem = view.problem
         count = len(problem.cluster.nodes)
+        self.count = count
         self.every = every = (1 << count) - 1
         tenants = problem.workload.tenants
         named = settings.partitions or tuple(SlurmPartition(name) for name in tenants)
         self.partitions = named if len(named) >= len(tenants) else (SlurmPartition("all"),)
         self._masks = [sum(1 << n for n in p.nodes) or every for p in self.partitions]
-        self._tenant_of: list[int] = problem.workload.jobs.tenant_index.tolist()
+        last = len(self.partitions) - 1
+        tenant_of: list[int] = problem.workload.jobs.tenant_index.tolist()
+        self._partition_of = [min(tenant, last) for tenant in tenant_of]
         node_type = [0] * count
         leaf = [0] * count
         for p, pool in enumerate(problem.pools):
@@ -87,7 +90,7 @@ class Nodes:
 
     def partition_of(self, job: int) -> int:
         """Return the position of the job's partition."""
-        return min(self._tenant_of[job], len(self.partitions) - 1)
+        return self._partition_of[job]
 
     def usable(self, job: int) -> int:
         """Return the nodes of the job's partition."""
@@ -231,17 +234,19 @@ class Nodes:
 
         Whom the job may preempt counts as gone.
         """
-        key = (view.class_of(job), view.want_of(job), self.partition_of(job), allowed)
+        tier = self.partitions[self.partition_of(job)].tier
+        key = (view.class_of(job), view.want_of(job), tier, allowed)
         if key not in outlook.foreseen:
-            outlook.foreseen[key] = self._foreseen(view, job, allowed, outlook)
+            outlook.foreseen[key] = self._foreseen(view, job, tier, allowed, outlook)
         return outlook.foreseen[key]
 
-    def _foreseen(self, view: View, job: int, allowed: int, outlook: Outlook) -> Start | None:
+    def _foreseen(
+        self, view: View, job: int, tier: int, allowed: int, outlook: Outlook
+    ) -> Start | None:
         now_s = self.clock_s(view.now_us)
         found = self.place(view, job, allowed, outlook.free)
         if found is not None:
             return Start(now_s, *found, mask_of(found[1]))
-        tier = self.partitions[self.partition_of(job)].tier
         free, ends = outlook.without_lower(tier)
         if len(ends) < len(outlook.ends):
             found = self.place(view, job, allowed, free)
@@ -381,7 +386,7 @@ class Outlook:
         self.free = nodes.free_now(view)
         self.ends = nodes.ends(view)
         self.foreseen: dict[tuple[int, int, int, int], Start | None] = {}
-        """By class, want, partition and allowed nodes."""
+        """By class, want, tier and allowed nodes."""
         self._preempts = nodes.preempts
         self._without: dict[int, tuple[Free, list[_End]]] = {}
         self._windows: dict[tuple[int, int], _Windows] = {}

@@ -447,6 +447,11 @@ class View:
             where = self._access.hide(want, where)
         return self._search(chosen, fit, where)
 
+    def permits(self, job: int, mode: int) -> bool:
+        """Return whether the quota of the job's tenant, and its neighbours, allow the mode now."""
+        chosen = self.problem.modes[self._class_of[job]][mode]
+        return self._access is None or self._access.permits(self.want_of(job), chosen)
+
     def usable(self, job: int, occupancy: Occupancy | None = None) -> Occupancy:
         """Return what the job may use of what is free, whatever its mode."""
         where = self.occupancy if occupancy is None else occupancy

@@ -164,7 +164,7 @@ def _table(rows: Sequence[SweepRow]) -> Table:
         last = row.scenario
     if bounded:
         held_for = fewest(s.bound_holds_for for s in shown if s.bounds)
-        table.caption = f"bound: on {held_for} of the finished jobs"
+        table.caption = f"bound: on the mean JCT of the jobs that finished, for {held_for}"
         table.caption_justify = "left"
     return table
 

@@ -85,7 +85,7 @@ def policy_tables(summaries: Sequence[Summary], width: int) -> list[Table]:
     ]
     if any(s.bounds for s in summaries):
         held_for = fewest(s.bound_holds_for for s in summaries)
-        tables[0].caption = f"bound: on {held_for} of the finished jobs"
+        tables[0].caption = f"bound: on the mean JCT of the jobs that finished, for {held_for}"
         tables[0].caption_justify = "left"
     return tables
 

@@ -10,10 +10,11 @@ its classes as wants and no `Access` at all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
+
+import numpy as np
 
 from scheduler.core.occupancy import Occupancy
 from scheduler.core.problem import Mode, Problem
@@ -70,8 +71,9 @@ class Access:
             frozenset(i for i, n in enumerate(nodes) if not set(c.labels) <= set(n.labels))
             for c in problem.workload.classes
         ]
-        self._host = [(node.cpus, node.host_memory_bytes) for node in nodes]
-        self._taken = [[0.0, 0.0] for _ in nodes]
+        hosts = [(node.cpus, node.host_memory_bytes) for node in nodes]
+        self._host = np.array(hosts, dtype=np.float64).reshape(-1, 2)
+        self._taken = np.zeros_like(self._host)
         self._domains = [pool.domains for pool in problem.pools]
         self._pool_of = [0] * len(nodes)
         for p, pool in enumerate(problem.pools):
@@ -137,7 +139,7 @@ class Access:
     @contextmanager
     def without(self, gone: Sequence[tuple[int, Mode, Placement]]) -> Iterator[None]:
         """Count some running gangs as ended, for a while; what was is restored exactly."""
-        taken = [(n, [*self._taken[n]]) for _, _, placement in gone for n in placement.nodes]
+        taken = [(n, self._taken[n].copy()) for _, _, placement in gone for n in placement.nodes]
         for job, mode, placement in gone:
             self.ended(job, mode, placement)
         try:
@@ -206,7 +208,7 @@ class Access:
     def hide(self, want: int, where: Occupancy) -> Occupancy:
         """Return `where` as the want may use it; the same object if that is all of it."""
         most = dict.fromkeys(sorted(self.barred(want)), 0)
-        self._limit_host(want, most)
+        self._limit_host(want, most, where)
         self._limit_mates(want, most)
         return hidden(where, most)
 
@@ -220,16 +222,19 @@ class Access:
             return "may not use a node of its placement"
         return ""
 
-    def _limit_host(self, want: int, most: dict[int, int]) -> None:
+    def _limit_host(self, want: int, most: dict[int, int], where: Occupancy) -> None:
+        """Limit the nodes whose CPUs or memory are enough for fewer than are free, or for none."""
         kind = self._problem.workload.classes[self._key_of[want][0]]
-        each = (kind.cpus, kind.host_memory_bytes)
-        if not any(each):
+        if not (kind.cpus or kind.host_memory_bytes):
             return
-        for node, (has, taken) in enumerate(zip(self._host, self._taken, strict=True)):
-            for need, total, used in zip(each, has, taken, strict=True):
-                if need and math.isfinite(total):
-                    room = max(0, math.floor((total - used) / need + 1e-9))
-                    most[node] = min(room, most.get(node, _EVERYWHERE))
+        room = np.full(len(self._host), np.inf)
+        for resource, need in enumerate((kind.cpus, kind.host_memory_bytes)):
+            if need:
+                spare = self._host[:, resource] - self._taken[:, resource]
+                room = np.minimum(room, np.floor(spare / need + 1e-9))
+        tight = np.flatnonzero((room < np.array(where.free)) | (room < 1))
+        for node, left in zip(tight.tolist(), room[tight].tolist(), strict=True):
+            most[node] = min(max(0, int(left)), most.get(node, _EVERYWHERE))
 
     def _limit_mates(self, want: int, most: dict[int, int]) -> None:
         """Bar the domains of jobs to keep apart from, and those without jobs to stay near."""

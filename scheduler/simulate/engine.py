@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import heapq
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -52,6 +53,11 @@ _DAMAGES = (
 """What a snapshot can bring about that is not what `Engine.save` has returned."""
 _STANDSTILL_INSTANTS = 1000
 """A run without a horizon ends after so many instants at which nothing ran or could start."""
+_FRUITLESS_FAILURES = 10_000
+"""It looks for jobs without hope after so many failures in a row with which all was lost."""
+_OF_JOBS = (Kind.FINISH, Kind.LIMIT, Kind.CRASH, Kind.FAIL, Kind.WAKE)
+"""Events to come that bring nobody any room."""
+_log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -108,6 +114,8 @@ class Engine:
         self._ledger: Ledger | None = None
         self._ledger_end_us = 0
         self._standing = 0
+        self._patience = _FRUITLESS_FAILURES
+        self._given_up: dict[int, str] = {}
         self._wake_us = -1
         self._events = 0
         self._paused_us = 0
@@ -209,7 +217,11 @@ class Engine:
             if horizon_us is not None:
                 if now >= horizon_us:
                     break
-            elif (not jobs.unfinished or self._standing > _STANDSTILL_INSTANTS) and self._over(now):
+            elif (
+                not jobs.unfinished
+                or self._standing > _STANDSTILL_INSTANTS
+                or jobs.fruitless >= self._patience
+            ) and self._over(now):
                 break
             clock.now_us = view.now_us = occupancy.now_us = now
             earlier = events - jobs.outdated
@@ -267,9 +279,26 @@ class Engine:
         """Return whether a run without a horizon ends before the next event."""
         if self._standing > _STANDSTILL_INSTANTS:
             return True  # what waits can never start, for instance beside the replicas kept
+        if self.jobs.unfinished:
+            return self._gives_up()
         if len(self.problem.workload.jobs) - len(self._rejected):
             return True
         return next_us > self.replicas.last_us  # services alone: with the last demand step
+
+    def _gives_up(self) -> bool:
+        """Return whether nothing but jobs that fail faster than they can save anything goes on."""
+        jobs = self.jobs
+        self._patience = jobs.fruitless + _FRUITLESS_FAILURES
+        hopeless = jobs.hopeless()
+        changes = any(kind not in _OF_JOBS for _, kind, *_ in self.clock.heap)
+        others = jobs.running.keys() if not changes else [*jobs.running, *jobs.waiting]
+        if jobs.arriving or not hopeless or any(job not in hopeless for job in others):
+            return False
+        self._given_up = hopeless
+        ids = self.problem.workload.jobs.ids
+        for job, why in hopeless.items():
+            _log.warning("%s: the run ends without job %s, %s", self.policy_name, ids[job], why)
+        return True
 
     def _push_wake(self, now_us: int, wake_us: int) -> None:
         self.view.wake_us = None
@@ -430,6 +459,7 @@ class Engine:
             rounds=self.policy.rounds.columns() if hasattr(self.policy, "rounds") else {},
             killed_us=dict(sorted(jobs.killed_us.items())),
             cancelled=dict(sorted(jobs.cancelled.items())),
+            given_up=self._given_up,
             crashes=tuple(sorted(jobs.crashes, key=lambda c: (c.at_us, c.job))),
         )
 

@@ -19,6 +19,7 @@ from scheduler.simulate.clock import Clock, Kind
 from scheduler.simulate.dependencies import Dependencies
 from scheduler.simulate.ground import Ground
 from scheduler.simulate.hazard import Hazard
+from scheduler.simulate.hopeless import MOST_STARTS, chance_of
 
 FAR_US: Final = 1 << 62
 """Later than anything that happens."""
@@ -71,6 +72,8 @@ class JobBook:
         Jobs that need one which will never finish, and which.
     crashes : list of Crash
         Stops that are no node's fault.
+    fruitless : int
+        Failures in a row, of whatever jobs, since anything that any job did counted.
     outdated : int
         Foreseen ends that passed without one, as the job had been stopped before.
     log : list
@@ -122,6 +125,7 @@ class JobBook:
         self.killed_us: dict[int, int] = {}
         self.cancelled: dict[int, str] = {}
         self.crashes: list[Crash] = []
+        self.fruitless = 0
         self.outdated = 0
         self.log: list[Any] = []
         self._cut_short: dict[int, tuple[float, float]] = {}
@@ -272,6 +276,7 @@ class JobBook:
         self._attained_best_s[job] += self._progress(job, running) / self._best_rate(job)
         self._end(job, running)
         self.finished_us[job] = self._clock.now_us
+        self.fruitless = 0
         self.finished.append(job)
         self.ended += 1
         self.unfinished -= 1
@@ -337,6 +342,16 @@ class JobBook:
         if not self._preemptible[self._class_of[job]]:
             raise self._ground.error(f"job {job} is not preemptible")
 
+    def hopeless(self) -> dict[int, str]:
+        """Return the jobs that fail faster than they can save anything, and why."""
+        found = {}
+        for job in sorted([*self.running, *self.waiting]):
+            if self._left_us is None or self._left_us[job] is None:  # else its limit ends it
+                chance = chance_of(self._problem, self._class_of[job], self._remaining[job])
+                if chance is not None and chance.starts > MOST_STARTS:
+                    found[job] = str(chance)
+        return found
+
     def preemptible(self, job: int) -> bool:
         """Return whether a job may be stopped."""
         return self._preemptible[self._class_of[job]]
@@ -344,6 +359,7 @@ class JobBook:
     def fail(self, job: int) -> None:
         """A running job loses its accelerators, and what it did since its last checkpoint."""
         self._interrupt(job, self.running[job], loses=True)
+        self.fruitless += 1
 
     def _interrupt(self, job: int, running: RunningJob, *, loses: bool) -> None:
         self._leave(job, running, loses=loses)
@@ -354,6 +370,8 @@ class JobBook:
         lost = self._lost_work(job, running, work) if loses else 0.0
         self._note_work(work, lost)
         self._end(job, running)
+        if work > lost:
+            self.fruitless = 0
         self._remaining[job] -= work - lost
         self._attained_best_s[job] += (work - lost) / self._best_rate(job)
 

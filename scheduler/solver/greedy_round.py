@@ -15,7 +15,6 @@ from scheduler.core.problem import Mode
 from scheduler.core.run import Placement, Status
 from scheduler.solver.round_types import Candidate, Option, RoundAnswer
 
-
 By = Literal["density", "utility"]
 """Who starts first: what is worth most per accelerator, or most in all (among equal weights and
 speeds the shortest job, as under shortest remaining time first)."""

@@ -149,7 +149,7 @@ def test_the_bound_is_in_the_cells_and_an_option(tmp_path: Path, call: Call) -> 
     code, shown, err = call(*played, "-o", tmp_path / "plan", "--bound", "plan")
     assert code == 0
     assert "bound" in shown
-    assert "on every schedule of the finished jobs" in shown
+    assert "of the jobs that finished, for every schedule" in " ".join(shown.split())
     rows = [json.loads(cell.read_text()) for cell in (tmp_path / "plan" / "cells").glob("*.json")]
     for row in rows:
         assert row["inputs"]["bound"] == "plan"

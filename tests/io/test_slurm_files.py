@@ -72,6 +72,50 @@ def test_a_site(tmp_path: Path) -> None:
     assert settings.preempts
 
 
+def test_settings_of_other_sites(tmp_path: Path) -> None:
+    conf = (
+        CONF.replace("PreemptMode=REQUEUE", "PreemptMode=REQUEUE\nTopologyPlugin=topology/tree")
+        + "AccountingStorageType=accounting_storage/slurmdbd\nPriorityCalcPeriod=2\n"
+        + "KillWait=20\nMessageTimeout=5\nEpilog=/etc/slurm/epilog.sh\n"
+        + "NodeSet=big Nodes=h[01-02]\nPartitionName=set Nodes=big,a1\n"
+    ).replace("sched_interval=3", "sched_interval=3,default_queue_depth=7,bf_continue")
+    site = read_site(folder_with(tmp_path, slurm_conf=conf))
+    settings = site.settings
+    assert settings.age_weight == 1000.0, "counts where accounts are kept"
+    assert (settings.priorities_every_s, settings.preempts_again_s) == (120.0, 25.0)
+    assert (settings.epilog, settings.queue_depth, settings.tree) == (True, 7, True)
+    assert settings.partitions[2].nodes == (0, 1, 3)
+    assert site.not_played == ()
+    deferred = conf.replace("bf_continue", "defer")
+    assert not read_site(folder_with(tmp_path, slurm_conf=deferred)).settings.epilog
+
+
+def test_settings_that_are_not_played_are_named(tmp_path: Path) -> None:
+    conf = CONF.replace(
+        "sched_interval=3", "bf_busy_nodes,preempt_youngest_first,bf_max_job_user=5"
+    )
+    conf = conf.replace("preempt/partition_prio", "preempt/qos").replace("CPUs=64", "Weight=5")
+    conf += "PriorityWeightFairshare=5\nPriorityWeightQOS=7\nCompleteWait=32\nCompleteWait=32\n"
+    conf += "SelectType=select/linear\nDownNodes=h01 State=DOWN\n"
+    conf += "PartitionName=over OverSubscribe=FORCE:2 GraceTime=60 LLN=no State=DRAIN\n"
+    found = read_site(folder_with(tmp_path, slurm_conf=conf)).not_played
+    assert found == (
+        "SchedulerParameters=bf_busy_nodes",
+        "SchedulerParameters=preempt_youngest_first",
+        "SchedulerParameters=bf_max_job_user=5",
+        "CompleteWait=32",
+        "PriorityWeightQOS=7",
+        "SelectType=select/linear",
+        "TopologyPlugin=topology/none",
+        "PreemptType=preempt/qos",
+        "DownNodes=h01",
+        "PartitionName=over GraceTime=60",
+        "PartitionName=over OverSubscribe=FORCE:2",
+        "PartitionName=over State=DRAIN",
+        "Weight of nodes",
+    )
+
+
 def test_devices_from_gres_conf(tmp_path: Path) -> None:
     conf = "NodeName=n[1-2] CPUs=8\nPartitionName=p Nodes=ALL\n"
     gres = (
@@ -100,6 +144,26 @@ def test_a_record_and_its_faults(tmp_path: Path) -> None:
         read_record(folder_with(tmp_path, jobs_csv="job_id,submit_s\n1,2\n"))
     with pytest.raises(InputError, match="no node with accelerators"):
         read_site(folder_with(tmp_path, slurm_conf="NodeName=n1 CPUs=4\n"))
+
+
+def test_a_record_kept_by_sacct(tmp_path: Path) -> None:
+    rows = (
+        "JobID|State|Submit|Start|End|NodeList\n"
+        "1|PREEMPTED|2026-03-02T10:00:00|2026-03-02T10:00:01|2026-03-02T10:00:11|h[01-02]\n"
+        "1.batch|CANCELLED|2026-03-02T10:00:01|2026-03-02T10:00:01|2026-03-02T10:00:11|h01\n"
+        "1|COMPLETED|2026-03-02T10:00:11|2026-03-02T10:02:12|2026-03-02T10:02:42|h[01-02]\n"
+        "2|COMPLETED|2026-03-02T10:00:02|2026-03-02T10:00:02|2026-03-02T10:00:12|a1\n"
+        "3|PENDING|2026-03-02T10:00:03|Unknown|Unknown|None assigned\n"
+    )
+    folder_with(tmp_path, sacct_txt=rows)
+    (tmp_path / "completed.csv").unlink()
+    record = read_record(tmp_path)
+    assert [(r.job_id, r.start_s, r.end_s) for r in record.rows] == [
+        ("1", 1.0, 11.0),
+        ("1", 132.0, 162.0),
+        ("2", 2.0, 12.0),
+    ]
+    assert [r.submit_s for r in record.rows] == [0.0, 11.0, 2.0]
 
 
 def test_a_made_up_site_with_every_form() -> None:

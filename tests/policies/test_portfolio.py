@@ -19,7 +19,7 @@ from scheduler.io.results import run_to_json
 from scheduler.physics.problem import build_problem
 from scheduler.policies import Policy, View, portfolio
 from scheduler.policies.optimizer import Optimizer
-from scheduler.policies.portfolio import MARGIN, MEMBERS, OWN, Portfolio
+from scheduler.policies.portfolio import MEMBERS, OWN, PROMISED, Portfolio
 from scheduler.policies.rehearsal import Rehearsal, Rehearsed, present_of
 from scheduler.policies.view import Information
 from scheduler.simulate import Engine, simulate
@@ -110,7 +110,7 @@ def test_jobs_known_from_the_start_end_no_later_than_under_any_member() -> None:
         acted.add(policy._floor.acting)
         for name in portfolio.AT_LEVEL["exact"]:
             theirs = total_s(problem, MEMBERS[name]())
-            assert ours * (1 - MARGIN["exact"]) <= theirs * (1 + 1e-9), f"seed {seed}, {name}"
+            assert ours * (1 - PROMISED) <= theirs * (1 + 1e-9), f"seed {seed}, {name}"
     assert OWN in acted
 
 

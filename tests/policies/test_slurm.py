@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scheduler.core.cluster import AcceleratorType, Cluster, Fabric, Node, Pod, Site
 from scheduler.core.problem import Problem
@@ -15,6 +17,7 @@ from scheduler.core.units import US_PER_S
 from scheduler.core.workload import JobClass, Jobs, RunTimePhysics, Workload
 from scheduler.physics.problem import build_problem
 from scheduler.policies.slurm import Slurm
+from scheduler.policies.slurm_backfill import Table
 from scheduler.simulate import simulate
 from scheduler.verify import verify_run
 
@@ -140,6 +143,106 @@ def test_submissions_wait_for_the_tick_of_the_background_loop() -> None:
     assert starts(play(problem, settings)) == [[3.0], [3.0]], "not sooner than the delay"
     late = problem_of([(10.4, 8, 10.0, 20.0, 0), (11.6, 8, 10.0, 20.0, 0)])
     assert starts(play(late, settings)) == [[11.0], [14.0]]
+
+
+def test_an_end_asks_for_a_pass_and_an_epilog_starts_one() -> None:
+    """As a slurmctld's log has it: nodes without an epilog do not report the end of a batch job."""
+    problem = problem_of([(0.0, 16, 30.3, 60.0, 0), (1.0, 16, 10.0, 20.0, 0)])
+    settings = replace(QUICK, cycle_s=60.0, backfills=False)
+    assert starts(play(problem, settings))[1] == [31.0], "the next tick"
+    assert starts(play(problem, replace(settings, epilog=True)))[1] == [30.3]
+
+
+def test_what_is_blocked_closes_its_nodes_to_partitions_after_it() -> None:
+    asks = [(0.0, 8, 50.0, 60.0, 1), (1.0, 16, 5.0, 60.0, 1), (2.0, 8, 5.0, 60.0, 0)]
+    partitions = (SlurmPartition("p0"), SlurmPartition("p1", tier=10))
+    settings = replace(QUICK, backfills=False, partitions=partitions)
+    found = starts(play(problem_of(asks, partitions=2), settings))
+    assert found == [[0.0], [50.0], [55.0]]
+    apart = (SlurmPartition("p0", (2,)), SlurmPartition("p1", (0, 1), tier=10))
+    other = replace(settings, partitions=apart)
+    assert starts(play(problem_of(asks, nodes=3, partitions=2), other))[2] == [2.0]
+
+
+def test_backfill_preempts_for_whom_the_main_scheduler_does_not_reach() -> None:
+    """The gang in front waits for its own tier; the one behind it may preempt."""
+    asks = [
+        (0.0, 8, 90.0, 120.0, 1),
+        (1.0, 8, 90.0, 120.0, 0),
+        (2.0, 16, 5.0, 60.0, 1),
+        (3.0, 8, 5.0, 60.0, 1),
+    ]
+    partitions = (SlurmPartition("p0"), SlurmPartition("p1", tier=10))
+    settings = replace(QUICK, preempts=True, partitions=partitions)
+    problem = problem_of(asks, partitions=2)
+    found = starts(play(problem, settings))
+    assert found[3] == [4.0], "in the next round of backfill: the gang still blocks the other loop"
+    assert len(found[1]) == 2
+    without = starts(play(problem, replace(settings, backfills=False)))
+    assert without[3] > without[2]
+
+
+def test_who_preempted_does_so_again_only_after_a_while() -> None:
+    """A third tier takes the room that was made, a job of the lowest the rest of it."""
+    asks = [
+        (0.0, 8, 300.0, 400.0, 0),
+        (0.0, 8, 300.0, 400.0, 0),
+        (10.0, 16, 5.0, 60.0, 1),  # requeues both, who leave by second 12
+        (10.5, 8, 10.0, 20.0, 2),
+        (13.0, 8, 60.0, 15.0, 0),  # passes, and runs past its limit
+    ]
+    partitions = (
+        SlurmPartition("p0"),
+        SlurmPartition("p1", tier=10, requeues=False),
+        SlurmPartition("p2", tier=20),
+    )
+    settings = replace(QUICK, preempts=True, partitions=partitions, killed_s=2.0)
+    found = starts(play(problem_of(asks, partitions=3), settings))
+    assert found[3] == [12.0]
+    assert (found[4][0], len(found[4])) == (13.0, 2)
+    assert found[2] == [52.0], "40 s after it preempted, and when who passed has left"
+
+
+def test_a_pass_that_was_asked_for_looks_at_few() -> None:
+    """The head of each partition is looked at; a third partition is beyond the depth."""
+    asks = [(0.5 + i / 10, 8, 10.0, 20.0, i) for i in range(3)]
+    settings = replace(
+        QUICK, cycle_s=20.0, backfills=False, queue_depth=1, partitions=(), multifactor=False
+    )
+    found = starts(play(problem_of(asks, nodes=3, partitions=3), settings))
+    assert found == [[1.0], [1.0], [11.0]], "an end asks for the next pass"
+
+
+def test_late_ticks_shift_the_loop() -> None:
+    settings = replace(QUICK, cycle_s=2.0, backfills=False, tick_lag_s=0.01)
+    problem = problem_of([(50.2, 8, 1.0, 20.0, 0)])
+    assert starts(play(problem, settings)) == [[pytest.approx(50.5)]], "fifty ticks of 1.01 s"
+
+
+spans = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 15), st.integers(0, 15)), max_size=6)
+
+
+@given(spans, st.integers(0, 35), st.integers(1, 20), st.integers(0, 15))
+def test_the_table_of_backfill_against_second_by_second(
+    held: list[tuple[int, int, int]], start_s: int, length_s: int, allowed: int
+) -> None:
+    table = Table(0, 60, 15)
+    free = [15] * 60
+    for at_s, for_s, nodes in held:
+        table.set_aside(at_s, at_s + for_s, nodes)
+        for second in range(at_s, at_s + for_s):
+            free[second] &= ~nodes
+    end_s = start_s + length_s
+    usable, later_s = table.usable(start_s, end_s, allowed)
+    least = allowed
+    for second in range(start_s, end_s):
+        least &= free[second]
+    # a span that begins just when the job would end still counts, as in Slurm
+    assert usable & ~least == 0
+    assert least & ~usable & free[end_s] == 0
+    assert later_s == 0 or free[later_s] & ~free[later_s - 1] & allowed
+    clash = any(free[second] & 5 != 5 for second in range(start_s, end_s))
+    assert table.clashes(start_s, end_s, 5) == clash
 
 
 def test_a_higher_tier_requeues_a_lower_one_which_starts_from_nothing() -> None:

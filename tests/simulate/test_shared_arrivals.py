@@ -155,9 +155,9 @@ def openb_case() -> Problem:
     packing = read_openb(
         OPENB / "openb_node_list_gpu_node.csv", OPENB / "openb_pod_list_default.csv.gz"
     )
-    nodes = list(range(0, len(packing.nodes), 24))
+    nodes = list(range(0, len(packing.nodes), 32))
     pods = np.random.default_rng(0).permutation(len(packing.pods)).tolist()
-    return as_problem(packing, nodes, possible(packing, nodes, pods)[:400])
+    return as_problem(packing, nodes, possible(packing, nodes, pods)[:300])
 
 
 @pytest.mark.parametrize("placement", ["best_fit", *PUBLISHED])
@@ -185,4 +185,4 @@ def test_openb_gets_in_as_in_the_packing_loop(placement: str) -> None:
     rank = in_pools(problem) if placement == "best_fit" else np.arange(len(packing.nodes))
     loop = pack(packing, np.arange(len(packing.pods)), policy, rank=rank)
     assert 20 <= loop.refused <= len(packing.pods) // 2
-    assert compare(problem, played(problem, placement), loop) >= 100
+    assert compare(problem, played(problem, placement), loop) >= 50

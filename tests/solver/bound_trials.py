@@ -42,8 +42,9 @@ def played(seed: int) -> tuple[Problem, Run]:
     problem = drawn(seed)
     name = POLICIES[seed % len(POLICIES)]
     policy = RandomMover(np.random.default_rng(seed)) if name == "random" else name
-    if name == "random" and problem.cluster.failures.node_mtbf_s < np.inf:
-        policy = "srtf"
+    failures = problem.cluster.failures
+    if name == "random" and min(failures.node_mtbf_s, failures.crash_accelerator_s) < np.inf:
+        policy = "srtf"  # who moves jobs at random keeps them from ever ending where they crash
     run = simulate(problem, policy, seed=seed, noise_sigma=0.15 * (seed % 3), horizon_s=3e3)
     return problem, run
 
@@ -61,6 +62,7 @@ def terms_of(problem: Problem) -> list[str]:
         "power cap": any(s.power_cap_w is not None for s in cluster.sites),
         "services": bool(workload.services),
         "needs": any(workload.jobs.after),
+        "labels": any(c.labels for c in workload.classes),
     }
     return [name for name, there in found.items() if there]
 

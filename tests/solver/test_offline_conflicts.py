@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from exhaustive import Brute, tiny_problems
 from random_problems import LEVELS, fleet, workload
-from test_offline_exact import Brute, tiny_problems
 
 from scheduler.core.cluster import Outage
 from scheduler.core.errors import InfeasibleError

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from exhaustive import tiny_problems
 from random_problems import random_problem
-from test_offline_exact import tiny_problems
 
 from scheduler.core.errors import InfeasibleError
 from scheduler.core.problem import Problem

@@ -20,7 +20,7 @@ from scheduler.simulate import simulate
 from scheduler.solver.plan import Dates, Requests, plan_all, plan_bound, plan_jobs, priced_bound
 from scheduler.solver.plan.limits import least_ratio
 from scheduler.solver.plan.resources import fleet_of
-from scheduler.solver.plan.rows import ALL_TYPES, QuotaRow, quota_rows
+from scheduler.solver.plan.rows import ALL_TYPES, QuotaRow, label_rows, quota_rows
 
 EFFORT = {"buckets": 16, "rounds": 12}
 
@@ -287,6 +287,27 @@ def test_reserved_nodes_are_closed_to_preemptible_jobs_of_others() -> None:
     classes = tuple(replace(c, preemptible=False) for c in others.workload.classes)
     staying = replace(others, workload=replace(others.workload, classes=classes))
     assert plan_bound(staying, buckets=24, rounds=40).mean_jct_s == pytest.approx(free, rel=0.02)
+
+
+def test_jobs_are_confined_to_nodes_with_their_labels() -> None:
+    problem = twelve((2, 2))
+    pods = tuple(
+        replace(
+            pod,
+            nodes=tuple(replace(n, labels=(("region", "ab"[i]),)) for i, n in enumerate(pod.nodes)),
+        )
+        for pod in problem.cluster.pods
+    )
+    classes = tuple(replace(c, labels=(("region", "a"),)) for c in problem.workload.classes)
+    asked = replace(
+        problem,
+        cluster=replace(problem.cluster, pods=pods),
+        workload=replace(problem.workload, classes=classes),
+    )
+    rows = label_rows(asked)
+    assert [(row.type_index, sorted(row.nodes)) for row in rows] == [(1, [])]
+    assert 3.0 < plan_bound(asked, buckets=24, rounds=40).mean_jct_s <= 3.5  # two at once
+    assert label_rows(problem) == ()
 
 
 def serving(problem: Problem, demand_per_s: float) -> Problem:

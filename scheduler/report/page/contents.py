@@ -151,7 +151,8 @@ def answer_of(summaries: Sequence[Summary]) -> str:
     if math.isfinite(figure.low):
         text += f" (95 % interval {duration(max(0.0, figure.low))} to {duration(figure.high)})"
     if best.bounds.get("mean_jct_s", 0) > 0:
-        text += f", where no schedule can do it in less than {duration(best.bounds['mean_jct_s'])}"
+        which = best.bound_holds_for.removeprefix("every ")
+        text += f", where no {which} can do it in less than {duration(best.bounds['mean_jct_s'])}"
     return f"{text}; {loss}."
 
 

@@ -142,7 +142,7 @@ class _Search:
         self.known.clear()
         for j, path in paths:
             exact = replay.completed(int(self.kinds[j]), path.stays)
-            if exact is not None:
+            if exact is not None and exact[0][-1][2] <= self.rounds:
                 self._keep(j, JobPath(*exact))
         self.evaluate(self.best)
 

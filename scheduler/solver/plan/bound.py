@@ -25,7 +25,7 @@ from scheduler.core.workload import FloatArray, IntArray
 from scheduler.solver.plan.groups import Buckets, Dates, Groups, coarser, cut_time, group_jobs
 from scheduler.solver.plan.proof import proved_value
 from scheduler.solver.plan.resources import Fleet, fleet_of, requests
-from scheduler.solver.plan.rows import longest_hold_s
+from scheduler.solver.plan.rows import MOST_GROUPS, longest_hold_s
 from scheduler.solver.plan.schedules import Served, cheapest_service, least_costs
 from scheduler.solver.plan.search import Search
 
@@ -42,9 +42,6 @@ STAGED: Final = 32
 
 SLACK: Final = 1.2
 """How much longer than the area of all work the priced time is."""
-
-MOST_GROUPS: Final = 1500
-"""Beyond this, jobs that are nearly alike count as alike."""
 
 SCALE_STEPS: Final = (0.2, 0.05)
 """Of the search for the best multiple of a plan's prices for other work."""
@@ -271,14 +268,14 @@ def plan_jobs(
     if start is None and buckets >= STAGED:
         few = cut_time(fleet, groups, last_s, COARSE_BUCKETS, emptied_s=emptied_s)
         also = _served(fleet, few.edges_s) if serving else []
-        coarse = Search(groups, fleet.tables, few, also, leading=fleet.leading)
+        coarse = Search(groups, fleet.tables, few, also)
         coarse.begin(None)
         done = coarse.run(min(rounds, COARSE_ROUNDS))
-        search = Search(groups, fleet.tables, cut, served, leading=fleet.leading)
+        search = Search(groups, fleet.tables, cut, served)
         search.refine(_smoothed(coarse.best, few, cut))
     else:
         done = 0
-        search = Search(groups, fleet.tables, cut, served, leading=fleet.leading)
+        search = Search(groups, fleet.tables, cut, served)
         search.begin(carried(start, cut) if start is not None else None)
     done += search.run(rounds)
     value = proved_value(groups, fleet.tables, cut, search.best, served)

@@ -13,11 +13,11 @@ import numpy as np
 
 from scheduler.core.problem import Problem
 from scheduler.core.workload import FloatArray, IntArray
-from scheduler.solver.plan.bound import MOST_GROUPS, Plan, carried
+from scheduler.solver.plan.bound import Plan, carried
 from scheduler.solver.plan.groups import Dates, Groups, coarser, cut_time, group_jobs
 from scheduler.solver.plan.proof import proved_value
 from scheduler.solver.plan.resources import Fleet, fleet_of
-from scheduler.solver.plan.rows import longest_hold_s
+from scheduler.solver.plan.rows import MOST_GROUPS, longest_hold_s
 from scheduler.solver.plan.search import Search
 from scheduler.solver.plan.starting import type_prices
 
@@ -26,8 +26,6 @@ ROUNDS: Final = 12
 HALVINGS: Final = 7
 CLOSE: Final = 1.01
 """Ratio of what was reached over what was proved at which there is no more to find."""
-
-MOST_DOUBLINGS: Final = 8
 
 _CLOCK_S: Final = 2e-6
 _SURE: Final = 1e-6
@@ -68,20 +66,18 @@ def least_ratio(
     emptied_s = longest_hold_s(problem, index, work)
     weight = np.zeros(len(work))
     start: Plan | None = None
-    doublings = 0
     for _ in range(halvings):
         if high <= low * CLOSE:
             break
         if np.isinf(high):
-            doublings += 1
             ratio = 2.0 * max(low, 1e-9)
         else:
             ratio = (low * high) ** 0.5 if low > 0 else high / 2
         limit_s = np.where(np.isfinite(unit_s), since_s + ratio * unit_s, np.inf) + _CLOCK_S
         groups = group_jobs(fleet, index, work, Dates(weight, None, limit_s))
         groups = coarser(groups, MOST_GROUPS)
-        kept, start = _cannot_be_kept(fleet, groups, emptied_s, buckets, rounds, start)
-        if kept:
+        beyond, start = _cannot_be_kept(fleet, groups, emptied_s, buckets, rounds, start)
+        if beyond:
             low = ratio
         else:
             high = ratio

@@ -63,11 +63,6 @@ class Fleet:
     kind_of: IntArray
     services: tuple[ClassTable, ...]
 
-    @property
-    def leading(self) -> int:
-        """Resources that all jobs share: types and power feeds."""
-        return len(self.problem.types) + len(self.rows.power)
-
     def room(self) -> FloatArray:
         """Return what there is of each resource while all of it is up, shape (resources,)."""
         return np.concatenate([self.problem.capacity(), room_of(self.problem, self.rows)])
@@ -76,7 +71,7 @@ class Fleet:
         """Return what there is of each resource in each bucket, shape (resources, buckets).
 
         Accelerator-seconds of types less those of nodes that are down; joules of feeds;
-        accelerator-seconds of quotas, and those of types less reserved ones.
+        accelerator-seconds of quotas, those of types less reserved ones, and labelled ones.
 
         Parameters
         ----------
@@ -95,7 +90,10 @@ class Fleet:
             (node, (r.start_s, r.end_s)) for r in problem.cluster.reservations for node in r.nodes
         ]
         outside = _left(problem, edges_s, [*down, *reserved]) if self.rows.kept_out else up
-        return np.vstack([up, fixed, quota, outside[list(self.rows.kept_out)]])
+        inside = [
+            _left(problem, edges_s, down, row.nodes)[row.type_index] for row in self.rows.labelled
+        ]
+        return np.vstack([up, fixed, quota, outside[list(self.rows.kept_out)], *inside])
 
 
 def fleet_of(problem: Problem) -> Fleet:
@@ -146,14 +144,26 @@ def _closed(problem: Problem, emptied_s: float) -> list[tuple[str, Span]]:
     return found
 
 
-def _left(problem: Problem, edges_s: FloatArray, closed: Iterable[tuple[str, Span]]) -> FloatArray:
-    """Return accelerator-seconds by type and bucket: capacity less nodes while they are closed."""
-    left = np.outer(np.array(problem.capacity(), dtype=np.float64), np.diff(edges_s))
+def _left(
+    problem: Problem,
+    edges_s: FloatArray,
+    closed: Iterable[tuple[str, Span]],
+    among: frozenset[int] | None = None,
+) -> FloatArray:
+    """Return accelerator-seconds by type and bucket: capacity less nodes while they are closed.
+
+    `among` says which nodes; None: all.
+    """
+    counts = np.zeros(len(problem.types))
+    for pool in problem.pools:
+        here = len(pool.nodes) if among is None else len(among.intersection(pool.nodes))
+        counts[pool.type_index] += pool.size * here
+    left = np.outer(counts, np.diff(edges_s))
     nodes = {node.id: i for i, node in enumerate(problem.cluster.nodes)}
     pool_of = {n: pool for pool in problem.pools for n in pool.nodes}
     spans_of: dict[int, list[Span]] = {}
     for node, span in closed:
-        if nodes[node] in pool_of:
+        if nodes[node] in pool_of and (among is None or nodes[node] in among):
             spans_of.setdefault(nodes[node], []).append(span)
     for node_index, spans in sorted(spans_of.items()):
         pool = pool_of[node_index]

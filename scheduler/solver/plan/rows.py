@@ -11,6 +11,8 @@ all quotas of the kind together: what starts beyond its own quota starts only wh
 more than that. Others may come back to theirs meanwhile, so all tenants together have no row.
 
 *Kept out.* While nodes are reserved, preemptible jobs that no reservation is for use others.
+
+*Labelled.* Jobs that ask for labels (a region, say) use the nodes of a type that carry them.
 """
 
 from __future__ import annotations
@@ -31,6 +33,12 @@ ALL_TYPES: Final = -1
 MOST_QUOTA_ROWS: Final = 12
 """Those that are asked for most; each row costs as much as an accelerator type."""
 
+MOST_GROUPS: Final = 1500
+"""Beyond this, jobs that are nearly alike count as alike."""
+
+MOST_LABEL_ROWS: Final = 12
+"""Types times sets of nodes; beyond them there are regions of regions."""
+
 _CLOCK_S: Final = 1e-5
 """More than the clock's rounding of one hold."""
 
@@ -48,10 +56,13 @@ class Holder:
         Position in `Workload.tenants`; -1: one without a quota row.
     kept_out : bool
         Whether reserved nodes are closed to it.
+    labelled : tuple of int
+        Positions in `Rows.labelled` of the rows that it is under.
     """
 
     tenant: int = -1
     kept_out: bool = False
+    labelled: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,25 @@ class QuotaRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelRow:
+    """Nodes of a type that carry labels.
+
+    Parameters
+    ----------
+    type_index : int
+        Accelerator type.
+    nodes : frozenset of int
+        Those that carry them.
+    classes : frozenset of int
+        Classes that may use no other nodes of the type.
+    """
+
+    type_index: int
+    nodes: frozenset[int]
+    classes: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of a problem, in this order after its accelerator types.
 
@@ -101,19 +131,33 @@ class Rows:
         Tenants with a quota that is less than the fleet.
     kept_out : tuple of int
         Types some of whose nodes are reserved for a time.
+    labelled : tuple of LabelRow
+        Nodes that some classes are confined to.
     """
 
     power: tuple[PowerRow, ...] = ()
     quota: tuple[QuotaRow, ...] = ()
     kept_out: tuple[int, ...] = ()
+    labelled: tuple[LabelRow, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.power) + len(self.quota) + len(self.kept_out)
+        return sum(map(len, (self.power, self.quota, self.kept_out, self.labelled)))
 
 
 def rows_of(problem: Problem) -> Rows:
-    """Return every row that holds for the problem."""
-    return Rows(usable_power_rows(problem), quota_rows(problem), _kept_out_types(problem))
+    """Return every row that holds for the problem, less those that would cost more than they gain.
+
+    Quotas and reservations tell jobs apart that are alike otherwise: of many jobs, the plan would
+    have to round the rest more than these rows are worth.
+    """
+    if len(problem.workload.jobs) > MOST_GROUPS:
+        return Rows(usable_power_rows(problem), labelled=label_rows(problem))
+    return Rows(
+        usable_power_rows(problem),
+        quota_rows(problem),
+        _kept_out_types(problem),
+        label_rows(problem),
+    )
 
 
 def room_of(problem: Problem, rows: Rows) -> FloatArray:
@@ -124,6 +168,7 @@ def room_of(problem: Problem, rows: Rows) -> FloatArray:
             *(row.room_w for row in rows.power),
             *(float(row.most) for row in rows.quota),
             *(float(capacity[t]) for t in rows.kept_out),
+            *(float(sum(problem.cluster.nodes[n].count for n in r.nodes)) for r in rows.labelled),
         ],
         dtype=np.float64,
     )
@@ -137,6 +182,10 @@ def holders(problem: Problem, rows: Rows) -> list[Holder]:
     named = {job for r in problem.cluster.reservations for job in r.jobs}
     friends = {tenant for r in problem.cluster.reservations for tenant in r.tenants}
     classes = zip(workload.jobs.class_index.tolist(), tenants, workload.jobs.ids, strict=True)
+    confined = [
+        tuple(i for i, row in enumerate(rows.labelled) if c in row.classes)
+        for c in range(len(workload.classes))
+    ]
     return [
         Holder(
             t if t in limited else -1,
@@ -144,6 +193,7 @@ def holders(problem: Problem, rows: Rows) -> list[Holder]:
             and workload.classes[c].preemptible
             and workload.tenants[t] not in friends
             and job not in named,
+            confined[c],
         )
         for c, t, job in classes
     ]
@@ -169,7 +219,11 @@ def used(problem: Problem, rows: Rows, mode: Mode, holder: Holder) -> tuple[floa
         for row in rows.quota
     ]
     outside = [counts[t] if holder.kept_out else 0.0 for t in rows.kept_out]
-    return (*counts, *watts, *quota, *outside)
+    inside = [
+        counts[row.type_index] if i in holder.labelled else 0.0
+        for i, row in enumerate(rows.labelled)
+    ]
+    return (*counts, *watts, *quota, *outside, *inside)
 
 
 # --- power -----------------------------------------------------------------------------------
@@ -316,6 +370,33 @@ def _kept_out_types(problem: Problem) -> tuple[int, ...]:
     index = {node.id: i for i, node in enumerate(problem.cluster.nodes)}
     type_of = {n: pool.type_index for pool in problem.pools for n in pool.nodes}
     return tuple(sorted({type_of[index[n]] for n in nodes if index[n] in type_of}))
+
+
+# --- labels ----------------------------------------------------------------------------------
+
+
+def label_rows(problem: Problem) -> tuple[LabelRow, ...]:
+    """Return a row per type and set of nodes that classes with labels are confined to."""
+    nodes = problem.cluster.nodes
+    of_type: dict[int, set[int]] = {}
+    for pool in problem.pools:
+        of_type.setdefault(pool.type_index, set()).update(pool.nodes)
+    may_use: dict[tuple[int, int], frozenset[int]] = {}
+    for c, kind in enumerate(problem.workload.classes):
+        types = sorted({g.type_index for m in problem.modes[c] for g in m.groups})
+        for t in types if kind.labels else []:
+            carry = {n for n in of_type.get(t, ()) if set(kind.labels) <= set(nodes[n].labels)}
+            if len(carry) < len(of_type.get(t, ())):
+                may_use[c, t] = frozenset(carry)
+    found = sorted({(t, tuple(sorted(some))) for (_, t), some in may_use.items()})
+    return tuple(
+        LabelRow(
+            t,
+            frozenset(some),
+            frozenset(c for (c, u), mine in may_use.items() if u == t and mine <= set(some)),
+        )
+        for t, some in found[:MOST_LABEL_ROWS]
+    )
 
 
 def longest_hold_s(problem: Problem, index: IntArray, work: FloatArray) -> float:

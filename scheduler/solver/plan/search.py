@@ -73,8 +73,6 @@ class Search:
         Requests that are to be served.
     at_most : ndarray of float64 or None, shape (groups,)
         What it costs to leave a job out; None: none may be.
-    leading : int or None
-        Resources that first prices are for; those after them start at nothing. None: all.
 
     Attributes
     ----------
@@ -92,12 +90,11 @@ class Search:
         cut: Buckets,
         served: Sequence[Served] = (),
         at_most: FloatArray | None = None,
-        leading: int | None = None,
     ) -> None:
         from ortools.linear_solver import pywraplp
 
         self.groups, self.tables, self.cut, self.served = groups, tables, cut, served
-        self.at_most, self.leading = at_most, leading
+        self.at_most = at_most
         self.best = np.zeros_like(cut.supply)
         self.best_value = -np.inf
         self.lp_value = self.latest_value = np.inf
@@ -167,7 +164,7 @@ class Search:
                 self._column(g, cost, found.usage[g])
 
     def _set_floor(self, shapes: list[FloatArray] | None = None) -> list[FloatArray]:
-        shapes = shapes or first_prices(self.groups, self.tables, self.cut, self.leading)
+        shapes = shapes or first_prices(self.groups, self.tables, self.cut)
         self.floor = FLOOR * np.max(shapes, axis=0)
         self.floor = np.maximum(self.floor, FLOOR * self.floor.max(axis=0))
         return shapes

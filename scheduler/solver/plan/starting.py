@@ -26,21 +26,12 @@ _FREE: Final = 1e-12
 _SCARCE: Final = 1e-3
 
 
-def first_prices(
-    groups: Groups, tables: Sequence[ClassTable], cut: Buckets, leading: int | None = None
-) -> list[FloatArray]:
+def first_prices(groups: Groups, tables: Sequence[ClassTable], cut: Buckets) -> list[FloatArray]:
     """Return prices per accelerator-second worth trying, shape (resources, buckets) each.
 
     One machine for all, with the type prices at which all work takes most of it, and with equal
-    ones mixed in; and a machine per type, each with the jobs that it is cheapest for. Of more
-    resources than the `leading` ones, the others are worth nothing: most of them never bind.
+    ones mixed in; and a machine per type, each with the jobs that it is cheapest for.
     """
-    resources = len(cut.supply)
-    if leading is not None and leading < resources:
-        few = Buckets(cut.edges_s, cut.supply[:leading])
-        narrow = [ClassTable(table.counts[:, :leading], table.rates) for table in tables]
-        more = np.zeros((resources - leading, len(cut)))
-        return [np.vstack([found, more]) for found in first_prices(groups, narrow, few)]
     capacity = (cut.supply / np.maximum(np.diff(cut.edges_s), _FREE)).max(axis=1)
     capacity = np.maximum(capacity, _SCARCE * capacity.max())  # of what is always down: dear
     dear = type_prices(groups, tables, capacity)
