@@ -88,10 +88,12 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'case':<34}{'ours':>9}{'peer':>9}  {'peer':<22}{'ratio':>24}{'worst':>8}"
     for case in result["cases"]:
         low, high = case.get("ratio_interval", (None, None))
-        ratio = f"{case['ratio']:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low else "")
+        ratio = "" if case["ratio"] is None else f"{case['ratio']:.3f}"
+        ratio += f" [{low:.3f}, {high:.3f}]" if low else ""
+        peer = "" if case["peer"] is None else f"{case['peer']:.3f}"
         worst = f"{case['worst']:.3f}" if "worst" in case else ""
         yield (
-            f"{case['case']:<34}{case['ours']:>9.3f}{case['peer']:>9.3f}  "
+            f"{case['case']:<34}{case['ours']:>9.3f}{peer:>9}  "
             f"{case['peer_name']:<22}{ratio:>24}{worst:>8}"
             + (f"  {case['violations']} violations" if case["violations"] else "")
         )
@@ -135,14 +137,30 @@ def _level(windows: Sequence[Problem], level: Information) -> Iterator[dict[str,
             yield _case(f"{level}, {name}+learned", ours, peer_name, peer, level)
     facts = played["srtf+learned"].facts
     for figure in ("median", "p90"):
-        off = [statistics.fmean(f.get(f"{w}_error_{figure}", math.nan) for f in facts)
-               for w in ("predicted", "estimate")]  # fmt: skip
-        yield {
-            "case": f"{level}, {figure} error", "metric": f"error_{figure}", "ours": off[0],
-            "peer": off[1], "peer_name": "user estimates", "ratio": off[0] / off[1],
-            "bound": None, "gap": None, "seconds": None, "peer_seconds": None,
-            "information": level, "violations": 0,
-        }  # fmt: skip
+        yield _error(f"{level}, {figure} error", figure, facts, level)
+
+
+def _error(
+    case: str, figure: str, facts: Sequence[Mapping[str, float]], level: Information
+) -> dict[str, Any]:
+    """Return by how much predictions were off, beside the users' estimates if there are any."""
+    ours = statistics.fmean(f[f"predicted_error_{figure}"] for f in facts)
+    users = [f[name] for f in facts if (name := f"estimate_error_{figure}") in f]
+    peer = statistics.fmean(users) if users else None
+    return {
+        "case": case,
+        "metric": f"error_{figure}",
+        "ours": ours,
+        "peer": peer,
+        "peer_name": "user estimates",
+        "ratio": ours / peer if peer else None,
+        "bound": None,
+        "gap": None,
+        "seconds": None,
+        "peer_seconds": None,
+        "information": level,
+        "violations": 0,
+    }
 
 
 def _play(windows: Sequence[Problem], maker: Callable[[], Policy], level: Information) -> Played:

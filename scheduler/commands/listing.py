@@ -64,6 +64,7 @@ def _grammar() -> list[str]:
         "Admission (greedy) and placement (best_fit) come in any order, or one is left out.",
         *(f"  {choice}: {', '.join(words)}" for choice, words in parts().items()),
         "FILE.py:CLASS is a policy of your own.",
+        "With +learned at its end, any of them goes by run times learnt in the run: srtf+learned.",
     ]
 
 

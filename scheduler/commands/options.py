@@ -13,7 +13,15 @@ from scheduler.core.errors import Fault, InputError, nearest_name
 from scheduler.core.problem import Problem
 from scheduler.core.sweep import Until
 from scheduler.execute import BOUNDINGS, EXECUTORS, Bounding, Executor
-from scheduler.policies import INFORMATION_LEVELS, Information, known, names, nearest, own
+from scheduler.policies import (
+    INFORMATION_LEVELS,
+    LEARNED,
+    Information,
+    known,
+    names,
+    nearest,
+    own,
+)
 from scheduler.simulate import ACCOUNTS, Account
 
 NOISE_SIGMA: Final = 0.1
@@ -132,12 +140,12 @@ def one_of(name: str, known: Sequence[Name], option: str, faults: list[Fault]) -
 
 def _policy_faults(policies: Sequence[str], option: str) -> list[Fault]:
     everyone = names()
-    allowed = f"{', '.join(everyone)}, ORDER+ADMISSION+PLACEMENT, or FILE.py:CLASS"
+    allowed = f"{', '.join(everyone)}, ORDER+ADMISSION+PLACEMENT, or FILE.py:CLASS, +learned or not"
     faults: list[Fault] = []
     for name in dict.fromkeys(policies):
         if own.in_file(name):
             try:
-                own.load(name)
+                own.load(name.removesuffix(LEARNED))
             except InputError as error:
                 faults += error.faults
         elif not known(name):

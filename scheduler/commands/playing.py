@@ -49,6 +49,7 @@ from scheduler.report import (
     words_console,
 )
 from scheduler.report.queue_plot import queue_plot
+from scheduler.report.sentences import prediction_lines
 from scheduler.simulate.quota import most_served_per_s
 
 SHOWN_VIOLATIONS: Final = 20
@@ -277,7 +278,10 @@ def _show(
         for result in results:
             if result.run is not None and result.cell.seed == replaying.seed:
                 console.print(queue_plot(problem, result.run))
-    _print_lines(console, *verdict_lines(summaries), violations_line(summaries))
+    runs = [result.run for result in results if result.run is not None]
+    _print_lines(
+        console, *verdict_lines(summaries), *prediction_lines(runs), violations_line(summaries)
+    )
 
 
 def _print_lines(console: Console, *lines: str) -> None:

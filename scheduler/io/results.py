@@ -113,7 +113,8 @@ def run_to_json(run: Run) -> dict[str, Any]:
         "cancelled": [[int(j), reason] for j, reason in sorted(run.cancelled.items())],
         "crashes": _columns_out(run.crashes, _CRASH_COLUMNS),
         "rounds": {k: [float_out(v) for v in column] for k, column in run.rounds.items()},
-    } | ({"given_up": [[int(j), why] for j, why in run.given_up.items()]} if run.given_up else {})
+        "given_up": [[int(j), reason] for j, reason in sorted(run.given_up.items())],
+    }
 
 
 def run_from_json(data: object, file: str = "<run>") -> Run:

@@ -18,6 +18,7 @@ from scheduler.policies.view import INFORMATION_LEVELS, Information, Policy, Vie
 
 __all__ = [
     "INFORMATION_LEVELS",
+    "LEARNED",
     "Information",
     "Policy",
     "View",
@@ -180,8 +181,8 @@ def make(name: str) -> Policy:
                 "unknown policy",
                 file="--policy",
                 value=name,
-                allowed=f"{', '.join(names())}, ORDER+ADMISSION+PLACEMENT, or FILE.py:CLASS;"
-                f" each with {LEARNED} after it or without",
+                allowed=f"{', '.join(names())}, ORDER+ADMISSION+PLACEMENT, or FILE.py:CLASS,"
+                f" {LEARNED} or not",
                 nearest=nearest(name),
             )
         ]

@@ -9,9 +9,10 @@ al., "Exploring portfolio scheduling for long-term execution of scientific workl
 clouds", SC 2013).
 
 What is proved, and what is not. A rehearsal has the run's own arithmetic and order of events, so
-with exact knowledge it is what then happens, unless jobs come, nodes fail, power caps bind or
-services change. For jobs that are all released together the optimizer's total completion time
-is therefore at most ``1 / (1 - PROMISED)`` times that of every member of the portfolio.
+with exact knowledge it is what then happens, unless jobs come, depend on one another or reach
+time limits, nodes fail, power caps bind or services change. For jobs that are all released
+together the optimizer's total weighted completion time is therefore at most
+``1 / (1 - PROMISED)`` times that of every member that plays them in `PATIENCE` decisions each.
 No online policy can be proved never worse than another for arrivals that it does not know:
 wherever the two differ, some future punishes the difference. Nor can one that goes by beliefs
 about lengths, where these turn out wrong. There the floor is a forecast, and baselines must
@@ -52,13 +53,14 @@ MOST_RECENT: Final = 1000
 
 PROMISED: Final = 0.01
 MARGIN: Final = 0.05
-"""Share of the time to go by which another must be better to take over: where the rehearsal is
-a promise (lengths are known, and nothing has come since the start), and where it is a forecast.
-Set on generated workloads whose seeds are not those that the bench reports."""
+NOISE: Final = 0.5
+"""Share of the time to go by which another must be better to take over: `PROMISED` where the
+rehearsal is a promise (lengths are known, and nothing has come since the start). Where it is a
+forecast, `MARGIN`, and more of few jobs: ``NOISE / sqrt(jobs)``. Set on generated workloads whose
+seeds are not those that the bench reports."""
 
 PATIENCE: Final = 30
 """Decisions per job after which a rehearsal is given up."""
-
 
 MATCHED: Final = 24
 """Waiting jobs that AlloX matches here, the shortest: matching more takes long."""
@@ -197,21 +199,27 @@ class Portfolio:
         present = replace(present, coming=self._coming(view, len(present.work)))
         promised = view.information == "exact" and not present.coming
         incumbent = self._play(self.acting, present, promised, math.inf)
+        if incumbent.unfinished:  # it was given up: there is nothing to compare with
+            self._obey(OWN)
+            return
         best, least = self.acting, incumbent
         for name in (OWN, *AT_LEVEL[view.information]):
             if name == self.acting:
                 continue
-            most_s = math.inf if least.unfinished else least.there_s
-            found = self._play(name, present, promised, most_s)
+            found = self._play(name, present, promised, least.there_s)
             if found.rank < least.rank:
                 best, least = name, found
-        margin = PROMISED if promised else MARGIN
+        jobs = len(present.work) + len(present.coming)
+        margin = PROMISED if promised else max(MARGIN, NOISE / math.sqrt(jobs))
         enough_s = incumbent.there_s * (1.0 - margin)
-        if least.unfinished < incumbent.unfinished or least.there_s < enough_s:
-            self.acting = best
-            self.switches += 1
-        if self.acting != OWN:  # afresh, as it was rehearsed
-            self._members[self.acting] = MEMBERS[self.acting]()
+        self._obey(best if least.there_s < enough_s else self.acting)
+
+    def _obey(self, name: str) -> None:
+        """Let `name` act from now on, afresh, as it was rehearsed."""
+        self.switches += name != self.acting
+        self.acting = name
+        if name != OWN:
+            self._members[name] = MEMBERS[name]()
             self._is_new = True
 
     def _coming(self, view: View, there: int) -> Coming:

@@ -44,7 +44,8 @@ BATCH_S: Final = 600.0
 """Jobs of one batch come within this of the one before."""
 
 LEARN_SHARE: Final = 0.02
-"""Wide tables are made anew when so many more jobs have ended, as a share of those before."""
+"""Tables are made anew when so much more has happened, as a share of what had before: jobs that
+ended, and for the table of a batch also those that came to their next step."""
 
 _DIGITS: Final = re.compile(r"\d+")
 
@@ -77,6 +78,7 @@ class Prediction:
         self._members: dict[int, dict[int, None]] = {}  # of each batch, those that have not
         self._ends: dict[Group, FloatArray] = {}
         self._tables: dict[Group, tuple[FloatArray, FloatArray]] = {}  # ends, and who came so far
+        self._news: dict[int, tuple[int, int]] = {}  # of each batch: so far, at its last table
         self._due: list[tuple[int, int]] = []  # when which running job comes to its next step
         self._ended = 0
         self._learnt = 0
@@ -125,7 +127,10 @@ class Prediction:
             return list(view.waiting)
         changed: list[int] = []
         for batch in batches:
-            if self._members.get(batch):
+            seen, learnt = self._news.get(batch, (0, 0))
+            is_due = seen + 1 - learnt > LEARN_SHARE * learnt
+            self._news[batch] = seen + 1, seen + 1 if is_due else learnt
+            if is_due and self._members.get(batch):
                 self._learn_batch(view, batch)
                 changed += [job for job in self._members[batch] if job in view.waiting]
         return changed

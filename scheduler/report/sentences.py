@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scheduler.core.ledger import HELD_UNPRODUCTIVE_CAUSES, IDLE_CAUSES, Cause
 from scheduler.core.metrics import Interval
 from scheduler.core.problem import Problem
+from scheduler.core.run import Run
 from scheduler.report.summary import Summary, half_width, is_clear
 from scheduler.report.tables import REMEDIES
 from scheduler.report.words import duration, number, percent, plain
@@ -47,6 +48,28 @@ def replays_line(summaries: Sequence[Summary], noise_sigma: float) -> str:
     if count > 1:
         return f"{text}; ± is the 95 % interval"
     return f"{text}; several (--replays 8) would give intervals"
+
+
+def prediction_lines(runs: Sequence[Run]) -> list[str]:
+    """Return a line for each run in which run times were learnt: how far off they have been."""
+    lines = []
+    for run in runs:
+        facts = run.solver
+        if "predicted_error_median" in facts:
+            line = f"{plain(run.policy)}: learnt run times were {_off(facts, 'predicted')}"
+            if "estimate_error_median" in facts:
+                line += f"; users' estimates {_off(facts, 'estimate')}"
+            lines.append(line)
+    return lines
+
+
+def _off(facts: Mapping[str, float], whose: str) -> str:
+    middle, most = (math.exp(facts[f"{whose}_error_{of}"]) for of in ("median", "p90"))
+    under = percent(facts[f"{whose}_under_share"], 0)
+    return (
+        f"off by a factor of {number(middle)} or less for half the jobs, {number(most)} for nine"
+        f" in ten, too short for {under}"
+    )
 
 
 def verdict_lines(summaries: Sequence[Summary]) -> list[str]:

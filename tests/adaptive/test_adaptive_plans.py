@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from scheduler.solver.adaptive.lattice import ROUND_S, Lattice
 from scheduler.solver.adaptive.offline import OfflineSearch, offline_schedule
 from scheduler.solver.adaptive.paths import Paths
 from scheduler.solver.adaptive.prices import priced_plan
+from scheduler.solver.adaptive.replay import Replay
 from scheduler.solver.adaptive_bound import adaptive_bounds
 from scheduler.verify.adaptive import verify_adaptive
 
@@ -113,6 +115,26 @@ def test_the_schedule_that_knows_arrivals_is_verified_and_no_worse(seed: int) ->
     ours = mean_jct_h(problem, run.finished_s)
     assert ours <= min(mean_jct_h(problem, r.finished_s) for r in runs) + 1e-12
     assert ours >= adaptive_bounds(tables, plan).mean_jct_h
+
+
+@pytest.mark.parametrize("config", [0, 2, 5])
+def test_work_that_ends_just_after_a_round_s_start_holds_that_round(config: int) -> None:
+    problem = random_problem(0, jobs=1)
+    old = problem.applications[problem.jobs[0].application]
+    kind = replace(old, epoch_ends=np.array([1.0]), restart_s=50)
+    kind = replace(kind, grad_sqr=old.grad_sqr[:1], grad_var=old.grad_var[:1])
+    job = replace(problem.jobs[0], application=0, release_s=0.0)
+    problem = replace(problem, applications=(kind,), jobs=(job,))
+    rate = float(Tables(problem).best_goodputs(0)[config, 0])
+    kind = replace(kind, epoch_ends=np.array([rate * (2 * ROUND_S + 0.4 - 50)]))
+    tables = Tables(replace(problem, applications=(kind,)))
+    replay = Replay(tables)
+    with pytest.raises(ValueError, match="does not end"):
+        replay.played(0, ((config, 0, 2),))
+    stays, end = replay.played(0, ((config, 0, 9),))
+    assert (stays, end) == (((config, 0, 3),), 2 * ROUND_S)
+    run = simulate_adaptive(tables.problem, Scripted(tables, [stays], "one"), KnownAgents(tables))
+    assert run.finished_s == (end,)
 
 
 def test_a_run_whose_batches_are_not_the_best_is_not_taken_over() -> None:

@@ -17,7 +17,7 @@ from scheduler.policies.adaptive.view import AdaptiveView
 from scheduler.simulate.adaptive.books import adaptive_ledger
 from scheduler.simulate.adaptive.engine import simulate_adaptive
 from scheduler.simulate.adaptive.placing import place
-from scheduler.solver.adaptive.prices import priced_plan
+from scheduler.solver.adaptive.prices import PriceSearch, priced_plan
 from scheduler.solver.adaptive_bound import adaptive_bounds
 from scheduler.verify.adaptive import verify_adaptive
 
@@ -102,6 +102,17 @@ def test_a_crowd_lifts_the_bound_above_jobs_alone() -> None:
     tables = Tables(crowd)
     alone = adaptive_bounds(tables).mean_jct_h
     assert adaptive_bounds(tables, priced_plan(tables, 25)).mean_jct_h > 1.3 * alone
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_schedule_goes_beyond_the_last_round_when_played_to_the_second(seed: int) -> None:
+    problem = random_problem(seed, jobs=4)
+    first = replace(problem.jobs[0], release_s=0.0, application=seed)
+    jobs = tuple(replace(first, id=f"job-{i}") for i in range(60))
+    search = PriceSearch(Tables(replace(problem, jobs=jobs)))
+    search.descend(12)
+    search.refine()
+    assert all(last <= search.rounds for _, path in search.paths for _, _, last in path.stays)
 
 
 def one_epoch(restart_s: int) -> AdaptiveProblem:

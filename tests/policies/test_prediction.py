@@ -254,11 +254,13 @@ def test_with_exact_knowledge_nothing_is_learnt_and_nothing_changes() -> None:
 
 
 def test_every_policy_has_a_name_under_which_it_learns() -> None:
-    assert known("srtf+learned") and known("sjf+conservative+learned")
+    assert known("srtf+learned")
+    assert known("sjf+conservative+learned")
     assert not known("nonsense+learned")
     assert nearest("strf+learned") == "srtf+learned"
     assert origin("fifo+learned") == "fleetfit"
     learns = make("optimizer+learned")
-    assert isinstance(learns, Learned) and not isinstance(learns.policy, Learned)
+    assert isinstance(learns, Learned)
+    assert not isinstance(learns.policy, Learned)
     with pytest.raises(InputError, match=r"\+learned"):
         make("nonsense+learned")

@@ -21,15 +21,22 @@ from scheduler.simulate import simulate
 LEVELS: tuple[Information, ...] = ("estimates", "none")
 
 
-SEEDS = (1, 3)
-POLICIES = (*names(), "srtf+preempt", "las+preempt", "themis+preempt", "sjf+conservative")
+POLICIES = (
+    *names(),
+    *("srtf+preempt", "las+preempt", "themis+preempt", "sjf+conservative"),
+    *("srtf+learned", "easy_backfill+learned", "optimizer+learned"),
+)
+SEEDS = (6, 1)
+DAYS = 0.06
+SLOW = ("optimizer", "gavel", "shockwave")
+"""Who solves programs in each round plays one workload instead of two."""
 
 
 @cache
 def busy_problem(seed: int) -> Problem:
     """Return hours on a small fleet in which most jobs wait and many are stopped."""
     workload = generate(
-        "helios-like", seed=seed, days=0.12, mean_demand=60.0, max_gang=8, estimates="lognormal"
+        "helios-like", seed=seed, days=DAYS, mean_demand=60.0, max_gang=8, estimates="lognormal"
     )
     cluster = load_cluster("gavel-36")
     priced = {n: replace(a, usd_per_hour=1.0) for n, a in cluster.accelerators.items()}
@@ -66,7 +73,7 @@ def decisions(run: Run, until_us: int) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("information", LEVELS)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_decisions_do_not_depend_on_what_is_to_come(policy: str, information: Information) -> None:
-    for seed in SEEDS:
+    for seed in SEEDS[:1] if policy.startswith(SLOW) else SEEDS:
         problem = busy_problem(seed)
         run = simulate(problem, policy, information=information)
         other, at_us = another_future(problem, run, np.random.default_rng([seed, 5]))

@@ -99,7 +99,7 @@ def priced_plan(tables: Tables, steps: int) -> PricedPlan:
     steps : int
         Price vectors tried, at least one.
     """
-    search = _Search(tables)
+    search = PriceSearch(tables)
     search.descend(min(FIRST_STEPS, max(steps, 1)))
     left, done = steps - FIRST_STEPS, 0
     for width, until in WIDTHS:
@@ -113,8 +113,14 @@ def priced_plan(tables: Tables, steps: int) -> PricedPlan:
     return PricedPlan(search.best_value, search.best)
 
 
-class _Search:
-    """Best prices so far, columns so far."""
+class PriceSearch:
+    """Best prices so far, columns so far.
+
+    Parameters
+    ----------
+    tables : Tables
+        The problem.
+    """
 
     def __init__(self, tables: Tables) -> None:
         problem = tables.problem
@@ -202,7 +208,7 @@ class _Search:
 class _Master:
     """The linear program over the columns on buckets of one width."""
 
-    def __init__(self, search: _Search, width: int) -> None:
+    def __init__(self, search: PriceSearch, width: int) -> None:
         from ortools.linear_solver import pywraplp
 
         self.search = search
