@@ -272,9 +272,12 @@ class Optimizer:
 
     def _running(self, view: View, *, contended: bool) -> list[Candidate]:
         candidates: list[Candidate] = []
+        down = view.occupancy.down
         for job, running in view.running.items():
             if not view.preemptible(job):
                 continue
+            if down and not down.isdisjoint(running.placement.nodes):
+                continue  # on a node being drained: nobody could have what it leaves
             left_s = (view.expected_end_us(job) - view.now_us) / US_PER_S
             restart_s = view.restart_us(job) / US_PER_S
             worth = self._worth_of(view, job)
