@@ -239,11 +239,12 @@ class Engine:
                 view.joined, jobs.joining = jobs.joining, []
             elif view.joined:
                 view.joined = []
-            if jobs.finished:
+            view.ended = jobs.ended
+            if view.ended:
+                jobs.ended = 0
                 view.finished, jobs.finished = jobs.finished, []
             elif view.finished:
                 view.finished = []
-            view.ended, jobs.ended = jobs.ended, 0
             decide(view)
             if not jobs.running:
                 self._watch_for_standstill()

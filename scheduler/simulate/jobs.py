@@ -147,6 +147,8 @@ class JobBook:
         attained = self._attained_best_s[job]
         if running is not None:
             attained += self._progress(job, running) / self._best_rate(job)
+        elif self.finished_us[job] >= 0:  # all that was left at its last start
+            attained += self._remaining[job] / self._best_rate(job)
         return attained
 
     def held_us(self) -> list[int]:
@@ -270,10 +272,10 @@ class JobBook:
 
     def finish(self, job: int, start_number: int) -> None:
         """All work of a job is done, unless it was stopped since that was foreseen."""
-        running = self._still(job, start_number)
-        if running is None:
+        running = self.running.get(job)
+        if running is None or self._starts[job] != start_number:
+            self.outdated += 1
             return
-        self._attained_best_s[job] += self._progress(job, running) / self._best_rate(job)
         self._end(job, running)
         self.finished_us[job] = self._clock.now_us
         self.fruitless = 0
