@@ -18,9 +18,7 @@ def test_it_does_not_stop_a_job_for_room_on_a_node_being_drained() -> None:
     kind = JobClass("k", RunTimePhysics(), (1,), restart_s=0.0)
     modes = ((Mode((Group(0, 1, 1),), 0, 1.0, 1.0, 100.0),),)
     jobs = workload((kind,), [0, 0], [0.0, 200.0], [3000.0, 10.0])
-    problem = Problem(
-        cluster, jobs, types, ("node", "pod", "site", "fleet"), domains, pools, modes
-    )
+    problem = Problem(cluster, jobs, types, ("node", "pod", "site", "fleet"), domains, pools, modes)
     run = simulate(problem, "optimizer")
     assert verify_run(problem, run) == []
     # the long one runs on while its node drains; the short one waits for the node's return
