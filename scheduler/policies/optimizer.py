@@ -6,6 +6,7 @@ import heapq
 import math
 from collections.abc import Callable
 from itertools import islice
+from typing import ClassVar
 
 from scheduler.core.problem import Mode, fleet_rates
 from scheduler.core.units import US_PER_S, us_from_s
@@ -96,6 +97,8 @@ class Optimizer:
     """
 
     TRANSIENT: tuple[str, ...] = ("_openings",)
+    SHORTEST_IS_WORTHIEST: ClassVar[bool] = True
+    """Whether a job is worth the more the less remains of it, as to those who go by that."""
 
     def __init__(self, *, has_floor: bool = True, guesses: bool = False) -> None:
         self._guesses = guesses
@@ -205,9 +208,10 @@ class Optimizer:
         else:
             answer = greedy_round(layout, view.occupancy, candidates, bound)
         if not self._is_large and not self._guesses and answer.gap > GAP_TOLERANCE:
-            # the hint is worth no less than the round of shortest remaining time first
-            shortest = greedy_round(layout, view.occupancy, candidates, bound, "utility")
-            answer = max(answer, shortest, key=lambda found: found.objective)
+            if self.SHORTEST_IS_WORTHIEST:
+                # the hint is worth no less than the round of shortest remaining time first
+                shortest = greedy_round(layout, view.occupancy, candidates, bound, "utility")
+                answer = max(answer, shortest, key=lambda found: found.objective)
             self.counters["exact_rounds"] += 1
             answer = solve_round(
                 view.problem, layout, view.occupancy, candidates,

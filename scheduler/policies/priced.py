@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class PricedOptimizer(Optimizer):
     it does, less the hour itself: ``value / run time - 1/2``. The rounds are those of
     `Optimizer`, without its look at the drain horizon, which trades mean JCT for makespan.
     """
+
+    SHORTEST_IS_WORTHIEST: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__(has_floor=False)
