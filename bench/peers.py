@@ -28,7 +28,8 @@ KNOWLEDGE: Final = {
     "alpaserve": "both choose on the same arrivals and are judged on others; recorded figures are "
     "of the peer's simulator",
     "solve": "both know all run times; the baselines do not know which jobs are still to come",
-    "large_fleet": "the same policy, deciding by counts or by greedy round and CP-SAT",
+    "large_fleet": "the same policy, deciding by counts or by greedy round and CP-SAT; a "
+    "day also beside SRTF and EASY backfilling",
     "round": "the same generated instance; GLOP's is the relaxation only, which places nothing",
     "plan": "both bounds hold for any schedule, knowing the future",
     "fluid": "not a peer: our fluid model against our request-level simulation",
