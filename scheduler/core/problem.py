@@ -193,6 +193,13 @@ class Problem:
         return tuple(total)
 
 
+def quotas_of(problem: Problem) -> list[dict[int, int]]:
+    """Return each tenant's quotas, by index of the type and `ALL_TYPES`, those it has."""
+    types = {name.casefold(): t for t, name in enumerate(problem.types)}
+    rules = {rule.tenant: rule.quota_by_kind(types) for rule in problem.workload.tenancies}
+    return [rules.get(tenant, {}) for tenant in problem.workload.tenants]
+
+
 def fleet_rates(problem: Problem) -> tuple[float, ...]:
     """Return, by class, the work per second of the whole fleet on jobs of that class.
 

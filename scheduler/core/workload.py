@@ -324,6 +324,10 @@ class Jobs:
         )
 
 
+ALL_TYPES: Final = -1
+"""In place of the index of an accelerator type: whatever the type."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tenancy:
     """What a tenant is entitled to.
@@ -361,6 +365,21 @@ class Tenancy:
             type(self),
             (self.tenant, self.share, dict(self.quota), self.total, self.borrow),
         )
+
+    def quota_by_kind(self, types: Mapping[str, int]) -> dict[int, int]:
+        """Return the quotas by index of the type, and by `ALL_TYPES`.
+
+        Parameters
+        ----------
+        types : mapping of str to int
+            Indices of the types there are, by case-folded name; others are left out.
+        """
+        found = {
+            types[name.casefold()]: count
+            for name, count in self.quota.items()
+            if name.casefold() in types
+        }
+        return found if self.total is None else found | {ALL_TYPES: self.total}
 
 
 @dataclass(frozen=True, slots=True)

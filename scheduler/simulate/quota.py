@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 
-from scheduler.core.problem import Mode, Problem
+from scheduler.core.problem import Mode, Problem, quotas_of
 from scheduler.core.units import WHOLE_MILLI
-from scheduler.core.workload import Tenancy
-
-_ALL = -1
-"""The kind that stands for accelerators of every type together."""
+from scheduler.core.workload import ALL_TYPES
 
 
 class QuotaBook:
@@ -25,10 +22,9 @@ class QuotaBook:
 
     def __init__(self, problem: Problem) -> None:
         rules = {t.tenant: t for t in problem.workload.tenancies}
-        names = {name.casefold(): t for t, name in enumerate(problem.types)}
         self._quota = [
-            {kind: count * WHOLE_MILLI for kind, count in _quota(rules.get(t), names).items()}
-            for t in problem.workload.tenants
+            {kind: count * WHOLE_MILLI for kind, count in quota.items()}
+            for quota in quotas_of(problem)
         ]
         lent = [rules[t].borrow if t in rules else 0 for t in problem.workload.tenants]
         self._borrow = [None if count is None else count * WHOLE_MILLI for count in lent]
@@ -81,13 +77,14 @@ def most_served_per_s(problem: Problem, service: int) -> float:
     """
     tenant = problem.workload.services[service].tenant
     rules = {t.tenant: t for t in problem.workload.tenancies}
-    rule, names = rules.get(tenant), {n.casefold(): t for t, n in enumerate(problem.types)}
-    quota = _quota(rule, names)
-    if rule is None or not quota or tenant not in problem.workload.tenants:
+    rule, tenants = rules.get(tenant), problem.workload.tenants
+    quotas = quotas_of(problem)
+    quota = quotas[tenants.index(tenant)] if tenant in tenants else {}
+    if rule is None or not quota:
         return math.inf
     together: dict[int, int] = {}
-    for other in problem.workload.tenants:
-        for kind, count in _quota(rules.get(other), names).items():
+    for other in quotas:
+        for kind, count in other.items():
             together[kind] = together.get(kind, 0) + count
     most: dict[int, float] = {
         kind: together[kind] if rule.borrow is None else min(count + rule.borrow, together[kind])
@@ -98,7 +95,7 @@ def most_served_per_s(problem: Problem, service: int) -> float:
         for group in mode.groups:
             kind, rate = group.type_index, mode.rate / mode.count
             best[kind] = max(best.get(kind, 0.0), rate)
-    left, served = most.get(_ALL, math.inf), 0.0
+    left, served = most.get(ALL_TYPES, math.inf), 0.0
     capacity = problem.capacity()
     for kind, rate in sorted(best.items(), key=lambda entry: (-entry[1], entry[0])):
         usable = min(left, capacity[kind], most.get(kind, math.inf))
@@ -107,20 +104,8 @@ def most_served_per_s(problem: Problem, service: int) -> float:
     return served
 
 
-def _quota(rule: Tenancy | None, names: dict[str, int]) -> dict[int, int]:
-    """Return a tenant's quota by kind."""
-    if rule is None:
-        return {}
-    quota = {
-        names[name.casefold()]: count
-        for name, count in rule.quota.items()
-        if name.casefold() in names
-    }
-    return quota if rule.total is None else quota | {_ALL: rule.total}
-
-
 def _asked(mode: Mode) -> dict[int, int]:
     """Return the thousandths of accelerators that a mode asks for, by kind."""
     asked = {group.type_index: group.count * mode.share_milli for group in mode.groups}
-    asked[_ALL] = sum(asked.values())
+    asked[ALL_TYPES] = sum(asked.values())
     return asked

@@ -186,18 +186,23 @@ def _claims(
     return list(found.values())
 
 
-def _guarded_cause(facts: Facts, moment: Moment, claims: Sequence[Claim], node: int) -> Cause:
-    """Return the cause of a node's idle time where not everybody may use everything."""
-    if not claims:
-        return Cause.NO_DEMAND
-    t = facts.node_type[node]
-    here = [
+def _uses(claims: Sequence[Claim], node: int, t: int) -> list[tuple[Claim, Mode]]:
+    """Return who may use a node of type `t`, and how."""
+    return [
         (claim, mode)
         for claim in claims
         if node not in claim.barred
         for mode in claim.modes
         if any(g.type_index == t for g in mode.groups)
     ]
+
+
+def _guarded_cause(facts: Facts, moment: Moment, claims: Sequence[Claim], node: int) -> Cause:
+    """Return the cause of a node's idle time where not everybody may use everything."""
+    if not claims:
+        return Cause.NO_DEMAND
+    t = facts.node_type[node]
+    here = _uses(claims, node, t)
     if not here:
         return Cause.INCOMPATIBLE
     for spare_w, cause in ((moment.spare_w, Cause.POLICY), (uncapped(facts), Cause.POWER_CAP)):
@@ -229,13 +234,7 @@ def _rest_cause(
     if not claims:
         return Cause.NO_DEMAND
     t = facts.node_type[node]
-    here = [
-        (claim, mode)
-        for claim in claims
-        if node not in claim.barred
-        for mode in claim.modes
-        if any(g.type_index == t for g in mode.groups)
-    ]
+    here = _uses(claims, node, t)
     if not here:
         return Cause.INCOMPATIBLE
     room, memory = moment.rests[node, device]

@@ -7,29 +7,11 @@ import json
 import numpy as np
 import pytest
 from random_shares import random_shares
-from random_terms import RandomMover
+from test_snapshots import bytes_of, engine_of, policy_of
 
-from scheduler.core.problem import Problem
-from scheduler.io.results import run_to_json
-from scheduler.policies import Policy, make
 from scheduler.simulate.engine import Engine
 
 POLICIES = ("fifo", "easy_backfill", "optimizer", "mover", "srtf+greedy+fgd", "gavel_throughput")
-
-
-def engine_of(problem: Problem, policy: Policy, seed: int) -> Engine:
-    return Engine(
-        problem, policy, policy_name="p", seed=seed, information="exact", noise_sigma=0.2,
-        horizon_s=400.0, account="run",
-    )  # fmt: skip
-
-
-def policy_of(name: str, seed: int) -> Policy:
-    return RandomMover(np.random.default_rng([seed, 5])) if name == "mover" else make(name)
-
-
-def bytes_of(engine: Engine) -> str:
-    return json.dumps(run_to_json(engine.run()), sort_keys=True)
 
 
 @pytest.mark.parametrize("name", POLICIES)

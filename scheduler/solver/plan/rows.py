@@ -23,12 +23,9 @@ from typing import Final
 
 import numpy as np
 
-from scheduler.core.problem import Mode, Problem
+from scheduler.core.problem import Mode, Problem, quotas_of
 from scheduler.core.units import US_PER_S, WHOLE_MILLI, us_from_s
-from scheduler.core.workload import FloatArray, IntArray, Tenancy
-
-ALL_TYPES: Final = -1
-"""The kind of a quota on accelerators of every type together."""
+from scheduler.core.workload import ALL_TYPES, FloatArray, IntArray
 
 MOST_QUOTA_ROWS: Final = 12
 """Those that are asked for most; each row costs as much as an accelerator type."""
@@ -315,8 +312,7 @@ def quota_rows(problem: Problem) -> tuple[QuotaRow, ...]:
     """Return a row per tenant and kind that may hold less than there is, the scarcest ones."""
     workload = problem.workload
     rules = {t.tenant: t for t in workload.tenancies}
-    names = {name.casefold(): t for t, name in enumerate(problem.types)}
-    quotas = [_quota(rules.get(name), names) for name in workload.tenants]
+    quotas = quotas_of(problem)
     together: dict[int, int] = {}
     for quota in quotas:
         for kind, count in quota.items():
@@ -334,17 +330,6 @@ def quota_rows(problem: Problem) -> tuple[QuotaRow, ...]:
     found.sort(key=lambda entry: (-entry[0], entry[1].tenant, entry[1].kind))
     kept = [row for _, row in found[:MOST_QUOTA_ROWS]]
     return tuple(sorted(kept, key=lambda row: (row.tenant, row.kind)))
-
-
-def _quota(rule: Tenancy | None, names: dict[str, int]) -> dict[int, int]:
-    if rule is None:
-        return {}
-    quota = {
-        names[name.casefold()]: count
-        for name, count in rule.quota.items()
-        if name.casefold() in names
-    }
-    return quota if rule.total is None else quota | {ALL_TYPES: rule.total}
 
 
 def _asked(problem: Problem, row: QuotaRow) -> float:
