@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from scheduler.core.units import us_from_s
+from scheduler.policies.present import ServiceNow
 from scheduler.policies.provision import firm_per_s, lacking, needed_capacity, top_up
-from scheduler.policies.view import ServiceNow, View
+from scheduler.policies.view import View
 
 KEEP_S = 600.0
 """A replica stops only when it is not needed for this long: hysteresis."""

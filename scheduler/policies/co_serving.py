@@ -17,6 +17,7 @@ from scheduler.core.units import us_from_s
 from scheduler.policies.autoscale import make_room
 from scheduler.policies.consolidate import Consolidation
 from scheduler.policies.forecast import DemandForecast
+from scheduler.policies.present import ServiceNow
 from scheduler.policies.provision import (
     StaticPeak,
     firm_per_s,
@@ -27,7 +28,7 @@ from scheduler.policies.provision import (
     with_headroom,
 )
 from scheduler.policies.srtf import Srtf
-from scheduler.policies.view import ServiceNow, View
+from scheduler.policies.view import View
 
 IN_TIME_PROBABILITY = 0.9999
 """Probability that a request is taken up in time, where its service states none."""

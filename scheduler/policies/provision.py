@@ -14,7 +14,8 @@ from typing import Protocol
 from scheduler.core.occupancy import Fit
 from scheduler.core.problem import Mode
 from scheduler.physics.queueing import capacity_in_time, slots_of
-from scheduler.policies.view import RunningReplica, ServiceNow, View
+from scheduler.policies.present import RunningReplica, ServiceNow
+from scheduler.policies.view import View
 
 BURST_HEADROOM = 0.1
 """Capacity kept above the demand curve, as a share of it, where no probability is stated."""

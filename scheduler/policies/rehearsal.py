@@ -21,7 +21,8 @@ from scheduler.core.problem import Problem
 from scheduler.core.run import Placement
 from scheduler.core.units import US_PER_S, us_from_s
 from scheduler.core.workload import Jobs
-from scheduler.policies.view import Policy, RunningJob, RunningReplica, ServiceNow, View
+from scheduler.policies.present import RunningJob, RunningReplica, ServiceNow
+from scheduler.policies.view import Policy, View
 
 STANDSTILL: Final = 3
 """Instants at which nothing runs or starts, after which nothing will."""

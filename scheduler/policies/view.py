@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -13,7 +12,8 @@ from scheduler.core.occupancy import Fit, Occupancy
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement
 from scheduler.core.units import US_PER_S, WHOLE_MILLI, us_from_s
-from scheduler.core.workload import Service, Tenancy
+from scheduler.core.workload import Tenancy
+from scheduler.policies.present import JobsNow, ReplicasNow, ServiceNow
 
 Information = Literal["exact", "estimates", "none"]
 """What may be known of remaining work: the truth; user estimates; only attained service."""
@@ -27,140 +27,6 @@ UNKNOWN_PRIOR_S = 60.0
 def overrun_s(attained_s: float) -> float:
     """Return the expected remaining run time of a job whose estimate has run out."""
     return max(UNKNOWN_PRIOR_S, 0.5 * attained_s)
-
-
-@dataclass(slots=True)
-class RunningJob:
-    """A job on accelerators: where, how, since when."""
-
-    mode: int
-    placement: Placement
-    start_us: int
-    overhead_us: int
-    end_us: int
-
-
-@dataclass(slots=True)
-class RunningReplica:
-    """A replica on accelerators; it serves from `serves_us`."""
-
-    service: int
-    mode: int
-    placement: Placement
-    start_us: int
-    serves_us: int
-
-
-class ServiceNow(Protocol):
-    """A service at present."""
-
-    @property
-    def service(self) -> Service:
-        """Demand curve and rules."""
-        ...
-
-    @property
-    def times_us(self) -> list[int]:
-        """Start of each step of the demand curve."""
-        ...
-
-    @property
-    def coming_per_s(self) -> float:
-        """Rate of all replicas, those that still load included."""
-        ...
-
-    @property
-    def ended(self) -> bool:
-        """Whether the service has been switched off."""
-        ...
-
-
-class AccessNow(Protocol):
-    """Quotas, labels, reservations, host resources, affinity: who may use what at present."""
-
-    want_of: list[int]
-
-    def permits(self, want: int, mode: Mode) -> bool:
-        """Return whether jobs of a want may hold `mode` beside what is held."""
-        ...
-
-    def permits_replica(self, service: int, mode: Mode) -> bool:
-        """Return whether the tenant of a service may hold a replica in `mode` beside the rest."""
-        ...
-
-    def hide(self, want: int, where: Occupancy) -> Occupancy:
-        """Return `where` as jobs of a want may use it."""
-        ...
-
-    def without(self, gone: Sequence[tuple[int, Mode, Placement]]) -> AbstractContextManager[None]:
-        """Count some running gangs as ended, for a while."""
-        ...
-
-    def hide_reserved(self, where: Occupancy) -> Occupancy:
-        """Return `where` without the nodes that are kept for some."""
-        ...
-
-    def refuses(self, job: int, mode: Mode, placement: Placement, where: Occupancy) -> str:
-        """Return why a job may not start there, or an empty string."""
-        ...
-
-
-class JobsNow(Protocol):
-    """The jobs at present; carries out what a policy decides on them, at once."""
-
-    waiting: dict[int, None]
-    running: dict[int, RunningJob]
-
-    @property
-    def access(self) -> AccessNow | None:
-        """The rules on who may use what; None: there are none."""
-        ...
-
-    def remaining_work(self, job: int) -> float:
-        """Return the work a job has left."""
-        ...
-
-    def attained_s(self, job: int) -> float:
-        """Return run time had so far, in seconds of the job's fastest mode."""
-        ...
-
-    def held_us(self) -> list[int]:
-        """Return accelerator-microseconds of each tenant in allocations that have ended."""
-        ...
-
-    def start(self, job: int, mode: int, placement: Placement) -> None:
-        """Start a waiting job."""
-        ...
-
-    def stop(self, job: int) -> None:
-        """Preempt a running job; it saves its state and waits again."""
-        ...
-
-    def move(self, job: int, mode: int, placement: Placement) -> None:
-        """Let a running job go on elsewhere (migrate) or in another mode (resize), at once.
-
-        It pays its restart; the placement may use what the job itself holds now.
-        """
-        ...
-
-
-class ReplicasNow(Protocol):
-    """The services at present; carries out what a policy decides on them, at once."""
-
-    running: dict[int, RunningReplica]
-
-    @property
-    def services(self) -> Sequence[ServiceNow]:
-        """By service index."""
-        ...
-
-    def start(self, service: int, mode: int, placement: Placement) -> None:
-        """Start a replica of a service."""
-        ...
-
-    def stop(self, number: int) -> None:
-        """Stop a replica."""
-        ...
 
 
 class Predicts(Protocol):

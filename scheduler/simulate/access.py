@@ -20,7 +20,7 @@ from scheduler.core.occupancy import Occupancy
 from scheduler.core.problem import Mode, Problem
 from scheduler.core.run import Placement
 from scheduler.core.sharing import SharedOccupancy
-from scheduler.policies.view import RunningJob
+from scheduler.policies.present import RunningJob
 from scheduler.simulate.quota import QuotaBook
 
 _EVERYWHERE: Final = 1 << 30

@@ -12,7 +12,7 @@ from scheduler.core.problem import Problem
 from scheduler.core.run import AllocationColumns, Crash, Placement
 from scheduler.core.units import US_PER_S, WHOLE_MILLI, all_us_from_s, us_from_s
 from scheduler.core.workload import HELD_BACK, FloatArray
-from scheduler.policies.view import RunningJob
+from scheduler.policies.present import RunningJob
 from scheduler.simulate.access import Access, is_guarded
 from scheduler.simulate.arrays import Turns
 from scheduler.simulate.clock import Clock, Kind
@@ -223,7 +223,7 @@ class JobBook:
             self.waiting_wants.pop(HELD_BACK, None)
 
     def start(self, job: int, mode_index: int, placement: Placement) -> None:
-        """Start a waiting job (see `scheduler.policies.view.JobsNow`)."""
+        """Start a waiting job (see `scheduler.policies.present.JobsNow`)."""
         if job not in self.waiting:
             raise self._ground.error(f"job {job} is not waiting, cannot start")
         self._begin(job, mode_index, placement)
@@ -236,7 +236,7 @@ class JobBook:
             del wants[want]
 
     def move(self, job: int, mode_index: int, placement: Placement) -> None:
-        """Go on at once elsewhere or in another mode (see `scheduler.policies.view.JobsNow`)."""
+        """Go on at once elsewhere or in another mode (see `scheduler.policies.present.JobsNow`)."""
         self._check_stop(job)
         self._leave(job, self.running[job], loses=self._loses[self._class_of[job]])
         self._begin(job, mode_index, placement)
@@ -334,7 +334,7 @@ class JobBook:
         return running
 
     def stop(self, job: int) -> None:
-        """Preempt a running job (see `scheduler.policies.view.JobsNow`)."""
+        """Preempt a running job (see `scheduler.policies.present.JobsNow`)."""
         self._check_stop(job)
         self._interrupt(job, self.running[job], loses=self._loses[self._class_of[job]])
 

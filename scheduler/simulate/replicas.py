@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scheduler.core.problem import Problem
 from scheduler.core.run import Placement, ReplicaAllocation
 from scheduler.core.units import us_from_s
-from scheduler.policies.view import RunningReplica
+from scheduler.policies.present import RunningReplica
 from scheduler.simulate.access import Access
 from scheduler.simulate.clock import Clock, Kind
 from scheduler.simulate.ground import Ground
@@ -86,7 +86,7 @@ class ReplicaBook:
                 self.stop(number)
 
     def start(self, service: int, mode_index: int, placement: Placement) -> None:
-        """Start a replica (see `scheduler.policies.view.ReplicasNow`)."""
+        """Start a replica (see `scheduler.policies.present.ReplicasNow`)."""
         state = self.services[service]
         mode = state.modes[mode_index]
         who, access = f"replica of {state.service.name}", self._access
@@ -111,7 +111,7 @@ class ReplicaBook:
             self._used_us[number] = state.serve(self._clock.now_us, number, replica.mode)
 
     def stop(self, number: int) -> None:
-        """Stop a replica (see `scheduler.policies.view.ReplicasNow`)."""
+        """Stop a replica (see `scheduler.policies.present.ReplicasNow`)."""
         replica = self.running.pop(number, None)
         if replica is None:
             raise self._ground.error(f"replica {number} is not running")
