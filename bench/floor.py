@@ -71,8 +71,10 @@ class Drawn:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this bench's options."""
-    parser.add_argument("--problems", type=int, default=60, help="generated problems")
-    parser.add_argument("--windows", type=int, default=12, help="windows of the trace")
+    parser.add_argument(
+        "--problems", type=int, default=10, help="generated problems; 60 take half an hour"
+    )
+    parser.add_argument("--windows", type=int, default=2, help="windows of the trace")
     parser.add_argument("--first", type=int, default=2000, help="seed of the first problem")
     parser.add_argument("--trace", type=Path, default=TRACES / "msr_dev.csv.gz")
     parser.add_argument("--throughputs", type=Path, default=TRACES / "throughput_isolated.csv")
