@@ -137,3 +137,10 @@ def test_jobs_that_can_never_run_are_named() -> None:
         InfeasibleError, match=r"\(a minimal set\): job job\d+ is done; node n0 down"
     ):
         solve_offline(dark, "makespan", limits=QUICK)
+
+
+def test_what_cuts_have_proved_wrongly_is_refuted() -> None:
+    """Of this instance CP-SAT 9.15 cuts off the optimum: its cuts overflow on microseconds."""
+    tally = against_every_schedule(1_001_308, 1, 60, ("tardiness",))
+    assert not tally.wrong
+    assert tally.proved["tardiness"] == 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from scheduler.core.problem import Group
@@ -53,6 +53,8 @@ class Limits:
         Whether any plan will do.
     usual : bool
         Whether to search as CP-SAT does by itself, rather than with quick restarts.
+    cuts : bool
+        Whether to cut what only the relaxation holds.
     """
 
     deterministic_time: float
@@ -62,6 +64,7 @@ class Limits:
     bound_first: bool = False
     first_only: bool = False
     usual: bool = False
+    cuts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class ModelAnswer:
         Spent.
     stalled : bool
         Whether the search had to be given up, see `STALLED_S`.
+    cost : int
+        Of the plan, in the model's own whole numbers.
     """
 
     plan: Mapping[int, Planned] | None
@@ -87,6 +92,7 @@ class ModelAnswer:
     status: Status
     deterministic_time: float
     stalled: bool = False
+    cost: int = 0
 
 
 @dataclass(slots=True)
@@ -401,11 +407,22 @@ class OfflineModel:
         if least >= 1:
             self.model.add(self.cost.expression >= math.floor(least))
 
+    def better_than(self, answer: ModelAnswer, limits: Limits) -> ModelAnswer:
+        """Look for a plan that costs less, without cuts.
+
+        CP-SAT's cuts for cumulative constraints can overflow where times count hundreds of
+        millions of ticks (seen with OR-Tools 9.15), and then cut off what is best.
+        """
+        self.model.add(self.cost.expression <= answer.cost - 1)
+        return self.solve(replace(limits, cuts=False, bound_first=False, first_only=True))
+
     def solve(self, limits: Limits) -> ModelAnswer:
         """Solve within the limits; the same answer every time with one worker and no seconds."""
         solver = self.cp.CpSolver()
         solver.parameters.num_workers = limits.workers
         solver.parameters.random_seed = limits.seed
+        if not limits.cuts:
+            solver.parameters.cut_level = 0
         if not limits.usual:
             # with the usual search, ends are often lowered tick by tick where ticks are short
             solver.parameters.linearization_level = 2
@@ -433,7 +450,8 @@ class OfflineModel:
             return ModelAnswer(None, bound, Status.TIME_LIMIT, spent)
         plan = {job: self._planned(solver, job) for job in self.jobs}
         proved = Status.OPTIMAL if status == self.cp.OPTIMAL else Status.TIME_LIMIT
-        return ModelAnswer(plan, bound, proved, spent)
+        cost = int(solver.value(self.cost.expression))
+        return ModelAnswer(plan, bound, proved, spent, cost=cost)
 
     def _planned(self, solver: Any, job: int) -> Planned:
         picked = next(p for p in self.picks[job] if solver.boolean_value(p.taken))

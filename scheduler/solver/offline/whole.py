@@ -24,6 +24,10 @@ SURE_JOBS: Final = 12
 SEARCHES: Final = ((0.45, False, False), (0.4, False, True), (0.15, True, False))
 """Searches of the whole problem: share of the time, the usual one, for the bound first."""
 
+CHECK: Final = 2e-4
+"""Time of the search without cuts that tries to refute what one with cuts has proved: CP-SAT's cuts
+for cumulative constraints can overflow. It is no second proof, which would often take for ever."""
+
 AHEAD: Final = 6
 """Halves of the horizon that the model looks further ahead, at most, where waiting may pay."""
 
@@ -66,7 +70,7 @@ def solve_whole(
     (ModelAnswer, float)
         The answer, and the deterministic time that it took.
     """
-    stalled, spent = False, 0.0
+    stalled, refuted, spent = False, False, 0.0
     instance, plan = keeper.instance, once.plan if once else None
     best = once
     horizon = look_ahead(keeper.problem, instance, name, once)
@@ -81,7 +85,9 @@ def solve_whole(
             model.hint(plan)
         if name in EXACT:
             model.at_least(bound)
-        mine = replace(share_of(limits, part), usual=usual, bound_first=bound_first)
+        mine = replace(
+            share_of(limits, part), usual=usual, bound_first=bound_first, cuts=not refuted
+        )
         answer = model.solve(mine)
         cost = 1.0 if len(instance.jobs) <= SURE_JOBS else SOLVER_COST
         spent += cost * answer.deterministic_time
@@ -89,7 +95,16 @@ def solve_whole(
         if status is Status.INFEASIBLE:
             return answer, spent
         best = keeper.found("interval model", answer.plan, name, best)
-        plan, bound = best.plan if best else None, max(bound, answer.bound)
+        if status is Status.OPTIMAL and not (usual or refuted):
+            check = OfflineModel(instance, name, instance.jobs, {}, horizon, kept=keeper.kept)
+            better = check.better_than(answer, replace(limits, deterministic_time=CHECK))
+            refuted = better.plan is not None
+            best = keeper.found("interval model", better.plan, name, best)
+        plan = best.plan if best else None
+        if refuted and mine.cuts:
+            status = Status.TIME_LIMIT  # neither the answer nor its bound is worth anything
+            continue
+        bound = max(bound, answer.bound)
         if status is not Status.TIME_LIMIT:
             break
     return ModelAnswer(plan, bound, status, 0.0), spent
