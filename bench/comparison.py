@@ -35,6 +35,12 @@ SPEED_UPS: Final = ("round",)
 YARDSTICKS: Final = ("replay",)
 """Benches that measure against a yardstick, each with a bound of its own."""
 
+OF_OURSELVES: Final = ("truth", "prediction")
+"""Benches that set us beside ourselves or the truth, not beside a peer."""
+
+HINDSIGHT: Final = "best baseline of each problem, in hindsight"
+"""The peer of `floor`, which is another policy on each problem."""
+
 PLAYED_AGAIN: Final = "its own runs, played again"
 
 TOLERANCE: Final = 0.005
@@ -118,7 +124,9 @@ def groups(results: Sequence[Mapping[str, Any]]) -> list[Group]:
                 continue
             if _again(result["bench"], case):
                 peer = PLAYED_AGAIN
-            if result["bench"] not in YARDSTICKS:
+            if result["bench"] == "floor":
+                peer = HINDSIGHT
+            if result["bench"] not in (*YARDSTICKS, *OF_OURSELVES):
                 found.setdefault((result["bench"], case["metric"], peer), []).append(case)
     return [
         Group(
@@ -168,6 +176,10 @@ def markdown(results: Sequence[Mapping[str, Any]], dated: str) -> Iterator[str]:
             )
             yield ""
             yield f"`{result['bench']}`, ratio to each yardstick: {'; '.join(said)}."
+        if result["bench"] == "truth":
+            held, trials = (sum(int(c[k]) for c in result["cases"]) for k in ("ours", "peer"))
+            yield ""
+            yield f"`truth`: {held:,} of {trials:,} answers and bounds hold."
     yield ""
     yield "What each side knows:"
     yield ""

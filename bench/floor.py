@@ -72,7 +72,7 @@ class Drawn:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this bench's options."""
     parser.add_argument(
-        "--problems", type=int, default=10, help="generated problems; 60 take half an hour"
+        "--problems", type=int, default=8, help="generated problems; 60 take half an hour"
     )
     parser.add_argument("--windows", type=int, default=2, help="windows of the trace")
     parser.add_argument("--first", type=int, default=2000, help="seed of the first problem")

@@ -30,6 +30,7 @@ KNOWLEDGE: Final = {
     "solve": "both know all run times; the baselines do not know which jobs are still to come",
     "large_fleet": "the same policy, deciding by counts or by greedy round and CP-SAT; a "
     "day also beside SRTF and EASY backfilling",
+    "floor": "the same information; which baseline is best on a problem is only known afterwards",
     "round": "the same generated instance; GLOP's is the relaxation only, which places nothing",
     "plan": "both bounds hold for any schedule, knowing the future",
     "fluid": "not a peer: our fluid model against our request-level simulation",

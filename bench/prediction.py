@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topology", default="gavel-36", help="name or file of the fleet")
     parser.add_argument("--vc", action="append", help="virtual cluster; repeatable")
     parser.add_argument("--jobs", type=int, default=300, help="jobs of a window")
-    parser.add_argument("--windows", type=int, default=3, help="windows of a cluster, at most")
+    parser.add_argument("--windows", type=int, default=2, help="windows of a cluster, at most")
     parser.add_argument("--load", type=float, default=1.0, help="offered load")
     parser.add_argument("--largest", type=int, default=8, help="largest gang that is kept")
 
