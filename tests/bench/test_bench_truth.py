@@ -19,9 +19,6 @@ def arguments(*words: str) -> argparse.Namespace:
 
 def test_every_objective_and_both_bounds_are_counted() -> None:
     assert "truth" in BENCHES
-    asked = arguments()
-    assert asked.instances >= 500
-    assert asked.runs >= 2000
     result = truth.run(arguments("--instances", "2", "--runs", "4", "--seed", "7"))
     cases = {case["case"]: case for case in result["cases"]}
     for name in OBJECTIVES:
